@@ -1,0 +1,224 @@
+// Package deliverytest holds a mail collection in memory and the conformance
+// suite that it and the one in Firestore pass. It is for tests.
+package deliverytest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"postrider/delivery"
+)
+
+// Store is a mail collection in memory: what package queue does in Firestore,
+// without its failures. The zero Store is empty and ready. Time in it is the
+// program's, so that synctest may fake it.
+type Store struct {
+	mu       sync.Mutex
+	docs     map[string]delivery.Snapshot
+	last     time.Time // the newest update time given out
+	watchers map[*watcher]bool
+	writes   int
+}
+
+// watcher is one Watch: the documents it has yet to pass on, and a signal that
+// there are some.
+type watcher struct {
+	changed []string
+	wake    chan struct{}
+}
+
+// Put sets the whole document called id, as an application does.
+func (s *Store) Put(id string, f delivery.Fields) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(id, f)
+}
+
+// Update changes the document called id as an application or an operator does.
+func (s *Store) Update(id string, edit func(delivery.Fields)) {
+	f := s.Get(id)
+	edit(f)
+	s.Put(id, f)
+}
+
+// Delete removes the document called id.
+func (s *Store) Delete(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.docs, id)
+}
+
+// Get returns a copy of the fields of the document called id; nil if there is
+// none.
+func (s *Store) Get(id string) delivery.Fields {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap, ok := s.docs[id]
+	if !ok {
+		return nil
+	}
+	return copied(snap.Fields)
+}
+
+func copied(f delivery.Fields) delivery.Fields {
+	out := maps.Clone(f)
+	for name, v := range out {
+		if m, ok := v.(delivery.Fields); ok {
+			out[name] = copied(m)
+		}
+	}
+	return out
+}
+
+// Writes returns how many changes were applied.
+func (s *Store) Writes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes
+}
+
+// put stores a document and tells the watchers. s.mu is held.
+func (s *Store) put(id string, f delivery.Fields) delivery.Snapshot {
+	if s.docs == nil {
+		s.docs = map[string]delivery.Snapshot{}
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	if !now.After(s.last) {
+		now = s.last.Add(time.Microsecond)
+	}
+	s.last = now
+	snap := delivery.Snapshot{ID: id, Fields: f, UpdateTime: now}
+	s.docs[id] = snap
+	for w := range s.watchers {
+		w.changed = append(w.changed, id)
+		w.signal()
+	}
+	return snap
+}
+
+func (w *watcher) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Apply is queue.Queue's.
+func (s *Store) Apply(_ context.Context, snap delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, ok := s.docs[snap.ID]
+	if !ok || !now.UpdateTime.Equal(snap.UpdateTime) {
+		return snap, delivery.ErrConflict
+	}
+	s.writes++
+	return s.put(snap.ID, c.AppliedTo(now.Fields)), nil
+}
+
+// Finish is queue.Queue's.
+func (s *Store) Finish(_ context.Context, claimed delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, ok := s.docs[claimed.ID]
+	if !ok {
+		return now, delivery.ErrGone
+	}
+	record, mine := delivery.ReadRecord(now.Fields), delivery.ReadRecord(claimed.Fields)
+	if delivery.Applied(mine, record) {
+		return now, nil
+	}
+	if record.Lease.ID != mine.Lease.ID {
+		return now, delivery.ErrLeaseLost
+	}
+	s.writes++
+	return s.put(claimed.ID, end(record).AppliedTo(now.Fields)), nil
+}
+
+// Watch is queue.Queue's.
+func (s *Store) Watch(ctx context.Context, found func(context.Context, delivery.Snapshot) error, watching func(error)) error {
+	w := &watcher{wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	if s.watchers == nil {
+		s.watchers = map[*watcher]bool{}
+	}
+	s.watchers[w] = true
+	w.changed = slices.Sorted(maps.Keys(s.docs))
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.watchers, w)
+		s.mu.Unlock()
+	}()
+	for first := true; ; first = false {
+		for _, snap := range s.take(w) {
+			if err := found(ctx, snap); err != nil {
+				return err
+			}
+		}
+		if first {
+			watching(nil)
+		}
+		select {
+		case <-w.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// take returns the documents that w has yet to pass on, as they are now.
+func (s *Store) take(w *watcher) []delivery.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var snaps []delivery.Snapshot
+	for _, id := range w.changed {
+		if snap, ok := s.docs[id]; ok && !final(snap) {
+			snaps = append(snaps, snap)
+		}
+	}
+	w.changed = nil
+	return snaps
+}
+
+// Sweep is queue.Queue's.
+func (s *Store) Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
+	return s.each(ctx, found, func(snap delivery.Snapshot) bool {
+		switch delivery.ReadRecord(snap.Fields).State {
+		case delivery.Pending, delivery.Retry, delivery.Processing:
+			return true
+		}
+		return false
+	})
+}
+
+// Scan is queue.Queue's.
+func (s *Store) Scan(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
+	return s.each(ctx, found, func(snap delivery.Snapshot) bool { return !final(snap) })
+}
+
+// each passes on documents with a context that ends when it returns, as that of
+// a stream does.
+func (s *Store) each(ctx context.Context, found func(context.Context, delivery.Snapshot) error, want func(delivery.Snapshot) bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	docs := maps.Clone(s.docs)
+	s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(docs)) {
+		if !want(docs[id]) {
+			continue
+		}
+		if err := found(ctx, docs[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func final(snap delivery.Snapshot) bool {
+	r := delivery.ReadRecord(snap.Fields)
+	return r.State.Final() && r.Class != delivery.Incomplete
+}

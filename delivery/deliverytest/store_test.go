@@ -1,0 +1,7 @@
+package deliverytest
+
+import "testing"
+
+func TestStoreConforms(t *testing.T) {
+	Conform(t, func(*testing.T) Subject { return &Store{} })
+}

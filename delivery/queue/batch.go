@@ -1,0 +1,142 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	firestore "cloud.google.com/go/firestore/apiv1"
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	maxBatch     = 500              // writes in one BatchWrite (Firestore's limit)
+	maxFlights   = 2                // BatchWrites at a time
+	writeTimeout = 20 * time.Second // for one BatchWrite
+)
+
+// batcher groups writes without making any of them wait: one that finds a
+// flight free goes at once, alone if need be, and those that come while all
+// flights are under way go together with the next. Each write succeeds or fails
+// for itself.
+type batcher struct {
+	client   *firestore.Client
+	database string
+	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	flights int
+	waiting []*pending
+}
+
+// pending is a write that waits for its verdict.
+type pending struct {
+	write *pb.Write
+	done  chan struct{} // closed once at and err are set
+	at    time.Time
+	err   error
+}
+
+func newBatcher(client *firestore.Client, database string) *batcher {
+	return &batcher{client: client, database: database}
+}
+
+// apply puts down one write and returns the document's new update time. The
+// error is a gRPC status. Where ctx ends first the write may still be applied.
+func (b *batcher) apply(ctx context.Context, w *pb.Write) (time.Time, error) {
+	p := &pending{write: w, done: make(chan struct{})}
+	b.mu.Lock()
+	b.waiting = append(b.waiting, p)
+	if b.flights < maxFlights {
+		b.flights++
+		b.running.Go(func() { b.fly(context.WithoutCancel(ctx)) })
+	}
+	b.mu.Unlock()
+	select {
+	case <-p.done:
+		return p.at, p.err
+	case <-ctx.Done():
+		return time.Time{}, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// fly sends what is waiting, batch after batch, until nothing is.
+func (b *batcher) fly(ctx context.Context) {
+	for {
+		b.mu.Lock()
+		var batch []*pending
+		batch, b.waiting = next(b.waiting)
+		if len(batch) == 0 {
+			b.flights--
+			b.mu.Unlock()
+			return
+		}
+		b.mu.Unlock()
+		b.send(ctx, batch)
+	}
+}
+
+// next returns the next batch and what waits for a later one: Firestore takes
+// only one write per document in a request, and refuses the request otherwise.
+func next(waiting []*pending) (batch, rest []*pending) {
+	seen := make(map[string]bool, min(len(waiting), maxBatch))
+	for i, p := range waiting {
+		if len(batch) == maxBatch {
+			return batch, append(rest, waiting[i:]...)
+		}
+		name := p.write.GetUpdate().GetName()
+		if seen[name] {
+			rest = append(rest, p)
+			continue
+		}
+		seen[name] = true
+		batch = append(batch, p)
+	}
+	return batch, rest
+}
+
+// send sends one batch and hands each write its own verdict. A request that
+// Firestore refuses as a whole is sent again write by write, so that a bad one
+// harms no other.
+func (b *batcher) send(ctx context.Context, batch []*pending) {
+	response, err := b.request(ctx, batch)
+	if status.Code(err) == codes.InvalidArgument && len(batch) > 1 {
+		for i := range batch {
+			b.send(ctx, batch[i:i+1])
+		}
+		return
+	}
+	for i, p := range batch {
+		p.err = err
+		if err == nil {
+			p.at = response.GetWriteResults()[i].GetUpdateTime().AsTime()
+			if s := response.GetStatus()[i]; s.GetCode() != int32(code.Code_OK) {
+				p.err = status.ErrorProto(s)
+			}
+		}
+		close(p.done)
+	}
+}
+
+// request makes one BatchWrite. Its answer has a status and a result for each
+// write.
+func (b *batcher) request(ctx context.Context, batch []*pending) (*pb.BatchWriteResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	request := &pb.BatchWriteRequest{Database: b.database, Writes: make([]*pb.Write, len(batch))}
+	for i, p := range batch {
+		request.Writes[i] = p.write
+	}
+	response, err := b.client.BatchWrite(ctx, request)
+	if err == nil && (len(response.GetStatus()) != len(batch) || len(response.GetWriteResults()) != len(batch)) {
+		err = status.Error(codes.Internal, fmt.Sprintf("%d writes were answered by %d results", len(batch), len(response.GetStatus())))
+	}
+	return response, err
+}
+
+// wait returns once no write is under way.
+func (b *batcher) wait() { b.running.Wait() }
