@@ -1,0 +1,70 @@
+package render
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"testing"
+)
+
+// TestJSONParseAgreesWithNode holds parseJSON against a recording of Node 20's
+// JSON.parse.
+func TestJSONParseAgreesWithNode(t *testing.T) {
+	var cases []struct{ JSON, Value, Error string }
+	readJSON(t, "testdata/jsonparse.json", &cases)
+	for _, c := range cases {
+		got, err := parseJSON(c.JSON)
+		if c.Error != "" {
+			if err == nil || err.Error() != c.Error {
+				t.Errorf("%q: got %v, want %s", c.JSON, err, c.Error)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%q: %v", c.JSON, err)
+			continue
+		}
+		if again, want := jsonRoundTrip(t, got), unmarshal(t, c.Value); again != want {
+			t.Errorf("%q: got %s, want %s", c.JSON, again, want)
+		}
+	}
+}
+
+func readJSON(t testing.TB, file string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// jsonRoundTrip and unmarshal give both sides Go's own spelling.
+func jsonRoundTrip(t *testing.T, v any) string {
+	t.Helper()
+	if list, ok := v.([]any); ok && len(list) == 1 {
+		if f, ok := list[0].(float64); ok && math.IsInf(f, 0) {
+			v = []any{nil} // as JSON.stringify writes it
+		}
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return unmarshal(t, string(text))
+}
+
+func unmarshal(t *testing.T, text string) string {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
