@@ -1,0 +1,63 @@
+package compose
+
+import (
+	"bufio"
+	"encoding/json"
+	"mime"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// addressCase is what the extension's mail library makes of an address list:
+// the envelope's recipients and the value of To, as testdata/addresses.jsonl
+// records it.
+type addressCase struct {
+	In     string   `json:"in"`
+	To     []string `json:"to"`
+	Header string   `json:"header"`
+}
+
+func TestAddressListsAreReadAsByTheMailLibrary(t *testing.T) {
+	file := "testdata/addresses.jsonl"
+	if f := os.Getenv("ADDRESS_TABLE"); f != "" {
+		file = f
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	bad := 0
+	for lines.Scan() && bad < 20 {
+		var c addressCase
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(c.To, "") {
+			continue // an empty recipient, which the library gives up at later
+		}
+		list := parseAddresses(c.In, 0)
+		if got := envelope(list); !slices.Equal(got, c.To) {
+			t.Errorf("%q: envelope %q, want %q", c.In, got, c.To)
+			bad++
+		}
+		got, want := readable(string(appendMailboxes(nil, list))), readable(c.Header)
+		if got != want {
+			t.Errorf("%q: header %q, want %q", c.In, got, want)
+			bad++
+		}
+	}
+}
+
+// readable decodes encoded words, whose cuts are free.
+func readable(s string) string {
+	d := mime.WordDecoder{}
+	out, err := d.DecodeHeader(s)
+	if err != nil {
+		return s
+	}
+	return strings.TrimSpace(out)
+}
