@@ -1,0 +1,3 @@
+package emulator
+
+const ownsNoDeathSignal = false
