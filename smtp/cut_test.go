@@ -1,0 +1,116 @@
+package smtp
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"postrider/smtp/smtptest"
+)
+
+// A whole session of two mails is run once for every byte that passes in each
+// direction, and spoiled there.
+
+func TestASessionSpoiledAtAnyByteTellsTheTruth(t *testing.T) {
+	for what, b := range map[string]smtptest.Behaviour{
+		"pipelined":  {Caps: []string{"PIPELINING", "8BITMIME"}, DataEnd: smtptest.Replies{"250-2.0.0 well\n250 2.0.0 done"}},
+		"one by one": {Caps: []string{}, Rcpt: map[string]smtptest.Replies{"bad@rcpt.test": {"550-5.1.1 no\n550 5.1.1 such"}}},
+	} {
+		for _, kind := range []smtptest.Kind{smtptest.Cut, smtptest.Reset, smtptest.Stall, smtptest.Split} {
+			for name, d := range map[string]smtptest.Direction{"to server": smtptest.ToServer, "to client": smtptest.ToClient} {
+				t.Run(what+"/"+kind.String()+"/"+name, func(t *testing.T) { spoilEveryByte(t, b, kind, d) })
+			}
+		}
+	}
+}
+
+func spoilEveryByte(t *testing.T, b smtptest.Behaviour, kind smtptest.Kind, d smtptest.Direction) {
+	total := spoil(t, b, smtptest.Fault{}) // of a whole session
+	step := 1
+	if testing.Short() {
+		step = 7
+	}
+	slots := make(chan struct{}, 48)
+	var wg sync.WaitGroup
+	for n := 0; n <= total[d]; n += step {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			spoil(t, b, smtptest.Fault{Kind: kind, Direction: d, After: n, Times: 1})
+		})
+	}
+	wg.Wait()
+}
+
+// spoil sends two mails through a proxy with a fault, and compares what the
+// client believes with what the server has. It returns the bytes that passed.
+func spoil(t *testing.T, b smtptest.Behaviour, f smtptest.Fault) [2]int {
+	s, err := smtptest.Start(b)
+	if err != nil {
+		t.Error(err)
+		return [2]int{}
+	}
+	defer s.Close()
+	x, err := smtptest.NewProxy(s.Addr())
+	if err != nil {
+		t.Error(err)
+		return [2]int{}
+	}
+	defer x.Close()
+	x.SetFault(f)
+	p, err := NewPool(Options{Host: "127.0.0.1", Port: x.Port(), Name: "client.test"})
+	if err != nil {
+		t.Error(err)
+		return [2]int{}
+	}
+	defer p.Close()
+	for _, id := range []string{"one", "two"} {
+		m := letter("ada@rcpt.test", "bad@rcpt.test")
+		m.Message = []byte("Subject: " + id + "\r\n\r\n.dot\r\n")
+		if f.Kind == smtptest.Stall {
+			m.Deadline = time.Now().Add(150 * time.Millisecond)
+		}
+		r, err := p.Send(t.Context(), m)
+		checkTruth(t, f, id, r, err, arrivals(s, string(m.Message)))
+	}
+	p.Close()
+	return [2]int{x.Passed(smtptest.ToServer), x.Passed(smtptest.ToClient)}
+}
+
+// arrivals counts how often a message arrived whole; anything else that
+// arrived is returned as -1.
+func arrivals(s *smtptest.Server, message string) (n int) {
+	for _, tx := range s.Transactions() {
+		switch {
+		case tx.Data == nil:
+		case string(tx.Data) == message:
+			n++
+		case len(tx.Data) != len(message):
+			return -1
+		}
+	}
+	return n
+}
+
+func checkTruth(t *testing.T, f smtptest.Fault, id string, r Result, err error, arrived int) {
+	t.Helper()
+	if arrived < 0 || arrived > 1 {
+		t.Errorf("%+v: mail %s arrived %d times", f, id, arrived)
+	}
+	if err == nil {
+		if arrived != 1 || !r.Reply.Positive() || !r.Recipients[0].Reply.Positive() {
+			t.Errorf("%+v: mail %s is said to be delivered: %d arrived, %+v", f, id, arrived, r)
+		}
+		return
+	}
+	e := failure(t, err)
+	if arrived == 1 && !e.PossiblyAccepted {
+		t.Errorf("%+v: mail %s arrived, and the client is sure it did not: %v", f, id, err)
+	}
+	if e.PossiblyAccepted && (e.Stage != StageMessage || e.Temporary()) {
+		t.Errorf("%+v: mail %s: %v", f, id, err)
+	}
+	if f.Kind == smtptest.Split || f.Kind == smtptest.None {
+		t.Errorf("%+v: mail %s: %v", f, id, err)
+	}
+}

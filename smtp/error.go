@@ -1,0 +1,225 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// Stage says how far an attempt had come when it failed.
+type Stage string
+
+// The stages, in the order they are passed.
+const (
+	StageConnect  Stage = "connect"  // waiting for a slot, name look-up, TCP connection
+	StageGreeting Stage = "greeting" // 220
+	StageHello    Stage = "hello"    // EHLO, HELO
+	StageTLS      Stage = "tls"      // STARTTLS, the handshake, verification
+	StageAuth     Stage = "auth"     // AUTH, and the token it needs
+	StageMail     Stage = "mail"     // MAIL FROM
+	StageRcpt     Stage = "rcpt"     // RCPT TO
+	StageData     Stage = "data"     // DATA, up to the 354
+	StageMessage  Stage = "message"  // the message and its final reply
+)
+
+// Cause is what kind of thing went wrong. The set is closed.
+type Cause string
+
+// The causes.
+const (
+	CauseReply     Cause = "reply"     // the server refused, in Error.Reply
+	CauseRefused   Cause = "refused"   // nobody listens on the port
+	CauseLookup    Cause = "lookup"    // the host's name does not resolve
+	CauseTimeout   Cause = "timeout"   // a timeout or the mail's deadline passed
+	CauseClosed    Cause = "closed"    // the server closed or reset the connection
+	CauseTLS       Cause = "tls"       // handshake or verification failed
+	CauseProtocol  Cause = "protocol"  // the server talks nonsense
+	CauseCancelled Cause = "cancelled" // the caller's context ended
+	CauseToken     Cause = "token"     // no OAuth2 access token to be had
+	CauseLocal     Cause = "local"     // refused here, before the server was asked
+	CauseNetwork   Cause = "network"   // anything else below SMTP
+)
+
+// What an [Error] may wrap. All but ErrPoolClosed and ErrClosed mean that
+// nothing was sent because it must not be.
+var (
+	ErrClosed             = errors.New("the server closed the connection")
+	ErrPoolClosed         = errors.New("the pool is closed")
+	ErrNoRecipients       = errors.New("no recipients defined")
+	ErrInvalidAddress     = errors.New("address with a control character or an angle bracket")
+	ErrMissingCredentials = errors.New("user and password must be given both")
+	ErrPlaintextAuth      = errors.New("credentials are not sent over an unencrypted connection")
+	ErrNoStartTLS         = errors.New("the server cannot start TLS")
+)
+
+// errCancelled marks the end of the caller's context.
+var errCancelled = errors.New("cancelled")
+
+// SizeError says that a message is larger than the server announced to take
+// (RFC 1870). It stands for the 552 that the server would have sent.
+type SizeError struct {
+	Size, Limit int // bytes
+}
+
+// Error says both numbers.
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("message of %d bytes is larger than the %d allowed", e.Size, e.Limit)
+}
+
+// Recipient is what became of one address of an envelope.
+type Recipient struct {
+	Address string // as in Envelope.To
+	Reply   Reply  // to its RCPT; zero if it was never answered
+}
+
+// Temporary says that the address may be accepted another time. A 552 without
+// or with the enhanced code for too many recipients counts as 452 here
+// (RFC 5321 §4.5.3.1.10).
+func (r Recipient) Temporary() bool {
+	return r.Reply.Temporary() || r.Reply.Code == 552 && (r.Reply.Enhanced == "" || r.Reply.Enhanced == "5.5.3")
+}
+
+// Error is a mail that was not sent, or of which nobody can tell.
+type Error struct {
+	Stage   Stage
+	Command string // the verb that failed, as in "RCPT TO", "AUTH PLAIN"; empty if none was sent
+
+	// Reply is the server's refusal; zero if there is none. For StageRcpt it is
+	// the reply to the last recipient, as with nodemailer.
+	Reply Reply
+
+	// Recipients has one element for every address of the envelope once MAIL was
+	// sent, else none.
+	Recipients []Recipient
+
+	// PossiblyAccepted says that the message was flushed up to its final dot and
+	// no verdict followed: the server may have taken it (RFC 1047).
+	PossiblyAccepted bool
+
+	// Err is the cause where it is not a reply.
+	Err error
+
+	stale bool   // the connection, not the mail, is at fault: another one may do
+	token string // the access token that was refused, if one was
+}
+
+// Error names stage, command and cause. It holds what the server said, which
+// may be an address.
+func (e *Error) Error() string {
+	where := "smtp " + string(e.Stage)
+	if e.Command != "" {
+		where += " (" + e.Command + ")"
+	}
+	switch {
+	case e.Err != nil && !e.Reply.IsZero():
+		return fmt.Sprintf("%s: %v: %s", where, e.Err, e.Reply)
+	case e.Err != nil:
+		return fmt.Sprintf("%s: %v", where, e.Err)
+	default:
+		return fmt.Sprintf("%s: %s", where, e.Reply)
+	}
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Temporary says that the same mail may go through later without anybody
+// changing anything. It is false for a mail that was possibly accepted: that
+// must not be sent again by a program.
+func (e *Error) Temporary() bool {
+	if e.PossiblyAccepted {
+		return false
+	}
+	switch e.Cause() {
+	case CauseReply:
+		if e.Stage != StageRcpt {
+			return e.Reply.Temporary()
+		}
+		for _, r := range e.Recipients {
+			if r.Temporary() {
+				return true
+			}
+		}
+		return e.Reply.Temporary()
+	case CauseLookup:
+		var dns *net.DNSError
+		return errors.As(e.Err, &dns) && !dns.IsNotFound
+	case CauseToken:
+		var t *TokenError
+		return errors.As(e.Err, &t) && t.Temporary()
+	case CauseLocal:
+		return errors.Is(e.Err, ErrPoolClosed)
+	default:
+		return e.Cause() != CauseTLS
+	}
+}
+
+// Cause says what kind of thing went wrong.
+func (e *Error) Cause() Cause {
+	var dns *net.DNSError
+	var token *TokenError
+	switch err := e.Err; {
+	case errors.Is(err, errCancelled):
+		return CauseCancelled
+	case isLocal(err):
+		return CauseLocal
+	case errors.As(err, &token):
+		return CauseToken
+	case errors.Is(err, errMalformed):
+		return CauseProtocol
+	case !e.Reply.IsZero():
+		return CauseReply
+	case errors.As(err, &dns):
+		return CauseLookup
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return CauseRefused
+	case isTimeout(err):
+		return CauseTimeout
+	case isClosed(err):
+		return CauseClosed
+	case e.Stage == StageTLS, isHandshake(err):
+		return CauseTLS
+	default:
+		return CauseNetwork
+	}
+}
+
+func isLocal(err error) bool {
+	for _, s := range []error{
+		ErrPoolClosed, ErrNoRecipients, ErrInvalidAddress,
+		ErrMissingCredentials, ErrPlaintextAuth, ErrNoStartTLS,
+	} {
+		if errors.Is(err, s) {
+			return true
+		}
+	}
+	var size *SizeError
+	return errors.As(err, &size)
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &n) && n.Timeout()
+}
+
+func isClosed(err error) bool {
+	for _, s := range []error{ErrClosed, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, s) {
+			return true
+		}
+	}
+	return false
+}
+
+func isHandshake(err error) bool {
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	return errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &alert)
+}

@@ -1,0 +1,93 @@
+package smtp
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestStuff(t *testing.T) {
+	for what, c := range map[string]struct {
+		in, out string
+		size    int
+	}{
+		"nothing":                 {"", ".\r\n", 0},
+		"plain":                   {"a\r\nb\r\n", "a\r\nb\r\n.\r\n", 6},
+		"no final line end":       {"a\r\nb", "a\r\nb\r\n.\r\n", 6},
+		"dots":                    {".\r\n..a\r\nb.\r\n", "..\r\n...a\r\nb.\r\n.\r\n", 12},
+		"bare line feed":          {"a\n.\nb\n", "a\r\n..\r\nb\r\n.\r\n", 9},
+		"bare carriage return":    {"a\r.\rb\r\n", "a\r\n..\r\nb\r\n.\r\n", 9},
+		"smuggled end":            {"a\n.\r\nMAIL FROM:<x>\r\n", "a\r\n..\r\nMAIL FROM:<x>\r\n.\r\n", 21},
+		"other smuggled end":      {"a\r\n.\rMAIL\r\n", "a\r\n..\r\nMAIL\r\n.\r\n", 12},
+		"ends in CR":              {"a\r", "a\r\n.\r\n", 3},
+		"CR before CRLF":          {"a\r\r\n", "a\r\n\r\n.\r\n", 5},
+		"begins with a line feed": {"\n.", "\r\n..\r\n.\r\n", 5},
+	} {
+		body, size := stuff(nil, []byte(c.in))
+		if string(body) != c.out || size != c.size {
+			t.Errorf("%s: got %q, %d", what, body, size)
+		}
+	}
+}
+
+func FuzzStuff(f *testing.F) {
+	f.Add([]byte("a\r\n.\r\nb"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		body, size := stuff(nil, in)
+		if bytes.Index(append([]byte("\r\n"), body...), []byte("\r\n.\r\n")) != len(body)-3 {
+			t.Fatalf("%q ends early: %q", in, body)
+		}
+		crlf := bytes.Count(body, []byte("\r\n"))
+		if bytes.Count(body, []byte("\r")) != crlf || bytes.Count(body, []byte("\n")) != crlf {
+			t.Fatalf("%q has bare CR or LF: %q", in, body)
+		}
+		plain := bytes.ReplaceAll(append([]byte("\r\n"), body[:len(body)-3]...), []byte("\r\n."), []byte("\r\n"))
+		if len(plain)-2 != size {
+			t.Fatalf("%q: size %d, want %d", in, size, len(plain)-2)
+		}
+	})
+}
+
+func TestAddressesThatCouldEndACommandAreRefused(t *testing.T) {
+	for _, bad := range []string{"a@b\r\nRSET", "a\n@b", "a\x00@b", "a@b> SIZE=1", "<a@b", "a\t@b", "a@b\x7f", "ａ@b\r"} {
+		if _, _, err := (Envelope{From: bad, To: []string{"x@y"}}).wire(); err == nil || err.Stage != StageMail || !errors.Is(err, ErrInvalidAddress) {
+			t.Errorf("sender %q: %v", bad, err)
+		}
+		if _, _, err := (Envelope{To: []string{"x@y", bad}}).wire(); err == nil || err.Stage != StageRcpt || err.Temporary() || err.Cause() != CauseLocal {
+			t.Errorf("recipient %q: %v", bad, err)
+		}
+	}
+	if _, _, err := (Envelope{To: []string{""}}).wire(); !errors.Is(err, ErrInvalidAddress) {
+		t.Errorf("empty recipient: %v", err)
+	}
+	if _, _, err := (Envelope{}).wire(); !errors.Is(err, ErrNoRecipients) {
+		t.Errorf("no recipient: %v", err)
+	}
+}
+
+func TestDomainsTravelInASCII(t *testing.T) {
+	for in, want := range map[string]string{
+		"a@Bücher.example":        "a@xn--bcher-kva.example",
+		"jörg@bücher.example":     "jörg@xn--bcher-kva.example",
+		"a@b.example":             "a@b.example",
+		"\"a@ü\"@b.example":       "\"a@ü\"@b.example",
+		"postmaster":              "postmaster",
+		"a@[IPv6:2001:db8::1]":    "a@[IPv6:2001:db8::1]",
+		"":                        "",
+		"a@under_score.ü.example": "a@under_score.xn--tda.example",
+	} {
+		if got, err := wireAddress(in); got != want || err != nil {
+			t.Errorf("%q: got %q, %v", in, got, err)
+		}
+	}
+}
+
+func FuzzAddress(f *testing.F) {
+	f.Add("a@bücher.example")
+	f.Fuzz(func(t *testing.T, in string) {
+		if got, err := wireAddress(in); err == nil && strings.ContainsAny(got, "\r\n\x00<>") {
+			t.Fatalf("%q travels as %q", in, got)
+		}
+	})
+}

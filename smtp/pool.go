@@ -1,0 +1,227 @@
+package smtp
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// keepBuffer is the largest message buffer worth keeping, in bytes.
+const keepBuffer = 256 << 10
+
+// Pool sends mail over connections that it opens on demand, at most
+// Options.MaxConnections at once, and keeps for the next mail. It is safe for
+// concurrent use. The last one used is the first one used again, so that those
+// not needed grow old and close.
+type Pool struct {
+	o       settled
+	tokens  *tokens       // nil without OAuth2
+	slots   chan struct{} // one value for each connection at work
+	done    chan struct{} // closed by Close
+	buffers sync.Pool     // *[]byte, for encoded messages
+
+	mu      sync.Mutex
+	closed  bool
+	idle    []*session     // the last one used comes last
+	running sync.WaitGroup // sends, and farewells; not added to after closed is set, but by those it counts
+}
+
+// NewPool returns a pool for one server, having checked o: the error holds
+// everything that is wrong with it. Nothing is connected yet.
+func NewPool(o Options) (*Pool, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	p := &Pool{o: o.settle(), tokens: newTokens(o.OAuth2), done: make(chan struct{})}
+	p.slots = make(chan struct{}, p.o.MaxConnections)
+	p.buffers.New = func() any { return new([]byte) }
+	return p, nil
+}
+
+// Send runs one transaction and returns when its fate is known, or cannot be
+// known any more. A nil error means that at least one recipient and then the
+// message was accepted; which ones is in the result. Every other error is an
+// [*Error].
+//
+// The end of ctx ends the attempt as long as the final dot is not flushed, and
+// waiting for a connection. After the dot only m.Deadline and a configured
+// Options.SocketTimeout do.
+//
+// If a kept connection turns out to be dead, or the server leaves it with 421,
+// before the message was sent, the mail is tried once more on a new one.
+func (p *Pool) Send(ctx context.Context, m Mail) (Result, error) {
+	buf, _ := p.buffers.Get().(*[]byte)
+	out, e := prepare(m, *buf)
+	if e != nil {
+		p.buffers.Put(buf)
+		return Result{}, e
+	}
+	defer func() {
+		if cap(out.body) <= keepBuffer {
+			*buf = out.body
+		}
+		p.buffers.Put(buf)
+	}()
+	if !m.Deadline.IsZero() {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, m.Deadline)
+		defer stop()
+	}
+	if err := p.enter(ctx); err != nil {
+		return Result{}, &Error{Stage: StageConnect, Err: err}
+	}
+	defer p.running.Done()
+	r, e := p.attempt(ctx, out)
+	if e != nil {
+		return Result{}, e
+	}
+	return r, nil
+}
+
+// Close ends the pool: it waits for the mails being sent, refuses those that
+// wait for a connection, and says QUIT on idle connections. It returns when
+// nothing is left. Later calls wait too.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if !p.closed {
+		p.closed = true
+		close(p.done)
+	}
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	var farewells sync.WaitGroup
+	for _, s := range idle {
+		s.expire.Stop()
+		farewells.Go(s.quit)
+	}
+	farewells.Wait()
+	p.running.Wait()
+	return nil
+}
+
+// enter waits for a slot. The caller holds it, and is counted as running, if
+// there is no error.
+func (p *Pool) enter(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return waited(ctx)
+	}
+	select {
+	case <-p.done:
+		return ErrPoolClosed
+	case p.slots <- struct{}{}:
+	default:
+		select {
+		case <-p.done:
+			return ErrPoolClosed
+		case <-ctx.Done():
+			return waited(ctx)
+		case p.slots <- struct{}{}:
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		<-p.slots
+		return ErrPoolClosed
+	}
+	p.running.Add(1)
+	return nil
+}
+
+func waited(ctx context.Context) error {
+	return fmt.Errorf("wait for a connection: %w", cancelled(ctx))
+}
+
+// attempt sends m over a kept connection if there is one, and over a new one if
+// there is none or the kept one turns out to be stale. It gives up the slot.
+func (p *Pool) attempt(ctx context.Context, m *outgoing) (Result, *Error) {
+	if s := p.take(); s != nil {
+		r, e := s.send(ctx, m)
+		if e == nil || !e.stale || ctx.Err() != nil {
+			p.leave(s)
+			return r, e
+		}
+		s.close()
+	}
+	s, e := p.open(ctx, m.limit)
+	if e != nil {
+		<-p.slots
+		return Result{}, e
+	}
+	r, e := s.send(ctx, m)
+	p.leave(s)
+	return r, e
+}
+
+// open opens a session. If the server refuses the access token, that is
+// forgotten and a new one tried, once, on a new connection.
+func (p *Pool) open(ctx context.Context, limit time.Time) (*session, *Error) {
+	s, e := open(ctx, &p.o, p.tokens, limit)
+	if e == nil || p.tokens == nil || e.Stage != StageAuth || !e.Reply.Permanent() || e.token == "" {
+		return s, e
+	}
+	p.tokens.drop(e.token)
+	return open(ctx, &p.o, p.tokens, limit)
+}
+
+// take returns the connection that was used last, or nil. One on which the
+// server has said something unasked meanwhile is out of step and dropped.
+func (p *Pool) take() *session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 {
+		s := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		s.expire.Stop()
+		if !s.unasked() {
+			return s
+		}
+		s.close()
+	}
+	return nil
+}
+
+// leave keeps s for the next mail, or ends it, and gives up the slot.
+func (p *Pool) leave(s *session) {
+	switch {
+	case s.broken:
+		s.close()
+	case p.o.MaxMessages > 0 && s.used >= p.o.MaxMessages, !p.keep(s):
+		p.running.Go(func() {
+			s.quit()
+			<-p.slots
+		})
+		return
+	}
+	<-p.slots
+}
+
+// keep puts s among the idle connections, unless the pool is closed.
+func (p *Pool) keep(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.idle = append(p.idle, s)
+	s.expire = time.AfterFunc(p.o.IdleTimeout, func() { p.expire(s) })
+	return true
+}
+
+// expire ends s if it is still idle.
+func (p *Pool) expire(s *session) {
+	p.mu.Lock()
+	i := slices.Index(p.idle, s)
+	if p.closed || i < 0 {
+		p.mu.Unlock()
+		return
+	}
+	p.idle = slices.Delete(p.idle, i, i+1)
+	p.running.Add(1)
+	p.mu.Unlock()
+	defer p.running.Done()
+	s.quit()
+}

@@ -1,0 +1,149 @@
+package smtp
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// What a server may send. RFC 5321 §4.5.3.1.5 allows 512 bytes a line; servers
+// exceed that in good faith, but not without end.
+const (
+	maxReplyLine  = 4096 // bytes, line end included
+	maxReplyLines = 256
+)
+
+// errMalformed is a reply that cannot be read as one.
+var errMalformed = errors.New("malformed reply")
+
+// Reply is a server's answer to one command (RFC 5321 §4.2). The zero value is
+// no reply.
+type Reply struct {
+	Code     int      // 200 to 599
+	Enhanced string   // enhanced status code, as in "5.1.1" (RFC 3463); empty if none
+	Lines    []string // every line as it came, code included, line end not; valid UTF-8
+}
+
+// String returns the whole reply as the server sent it, the lines separated by
+// a line feed: "250-first line\n250 second line".
+func (r Reply) String() string { return strings.Join(r.Lines, "\n") }
+
+// IsZero says that there is no reply.
+func (r Reply) IsZero() bool { return r.Code == 0 }
+
+// Positive says that the command was accepted (2yz).
+func (r Reply) Positive() bool { return r.Code/100 == 2 }
+
+// Temporary says that the refusal may pass (4yz).
+func (r Reply) Temporary() bool { return r.Code/100 == 4 }
+
+// Permanent says that the refusal will be repeated (5yz).
+func (r Reply) Permanent() bool { return r.Code/100 == 5 }
+
+// closing says that the server ends the session with this reply, whatever it
+// was asked (RFC 5321 §3.8).
+func (r Reply) closing() bool { return r.Code == 421 }
+
+// text returns line i without its code and separator.
+func (r Reply) text(i int) string {
+	if len(r.Lines[i]) < 4 {
+		return ""
+	}
+	return r.Lines[i][4:]
+}
+
+// readReply reads one reply. Lines may end in a bare LF. All lines of a reply
+// must bear the same code (RFC 5321 §4.2.1); what does not look like that, is
+// too long or has too many lines is errMalformed, and leaves the connection
+// useless.
+func readReply(br *bufio.Reader) (Reply, error) {
+	var r Reply
+	valid := true
+	for {
+		line, err := br.ReadSlice('\n')
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull), len(line) > maxReplyLine:
+			return Reply{}, fmt.Errorf("%w: a line of more than %d bytes", errMalformed, maxReplyLine)
+		case err != nil:
+			return Reply{}, err
+		}
+		code, last, ok := parseLine(trimEOL(line))
+		switch {
+		case !ok, r.Code != 0 && code != r.Code:
+			return Reply{}, fmt.Errorf("%w: %.80q", errMalformed, trimEOL(line))
+		case len(r.Lines) == maxReplyLines:
+			return Reply{}, fmt.Errorf("%w: more than %d lines", errMalformed, maxReplyLines)
+		}
+		r.Code = code
+		r.Lines = append(r.Lines, string(trimEOL(line)))
+		valid = valid && utf8.ValidString(r.Lines[len(r.Lines)-1])
+		if last {
+			break
+		}
+	}
+	if !valid {
+		for i, l := range r.Lines {
+			r.Lines[i] = latin1(l)
+		}
+	}
+	r.Enhanced = enhancedCode(r.text(0))
+	return r, nil
+}
+
+// parseLine splits off a reply line's code and says whether the line is the
+// reply's last.
+func parseLine(line []byte) (code int, last, ok bool) {
+	if len(line) < 3 || line[0] < '2' || line[0] > '5' {
+		return 0, false, false
+	}
+	for _, b := range line[:3] {
+		if b < '0' || b > '9' {
+			return 0, false, false
+		}
+		code = 10*code + int(b-'0')
+	}
+	if len(line) == 3 {
+		return code, true, true // RFC 5321 §4.2: the text may be missing altogether
+	}
+	return code, line[3] == ' ', line[3] == ' ' || line[3] == '-'
+}
+
+func trimEOL(line []byte) []byte {
+	n := len(line)
+	if n > 0 && line[n-1] == '\n' {
+		n--
+	}
+	if n > 0 && line[n-1] == '\r' {
+		n--
+	}
+	return line[:n]
+}
+
+// enhancedCode returns the enhanced status code a reply's text begins with
+// (RFC 2034 §4), or nothing.
+func enhancedCode(text string) string {
+	word, _, _ := strings.Cut(text, " ")
+	if len(word) > 9 || strings.Count(word, ".") != 2 || strings.Trim(word, "0123456789.") != "" {
+		return ""
+	}
+	class, rest, _ := strings.Cut(word, ".")
+	subject, detail, _ := strings.Cut(rest, ".")
+	if class != "2" && class != "4" && class != "5" || !upTo3Digits(subject) || !upTo3Digits(detail) {
+		return ""
+	}
+	return word
+}
+
+func upTo3Digits(s string) bool { return len(s) >= 1 && len(s) <= 3 }
+
+// latin1 reads each byte as the character of its number. Replies that are not
+// UTF-8 are shown that way, as nodemailer does.
+func latin1(s string) string {
+	runes := make([]rune, len(s))
+	for i := range len(s) {
+		runes[i] = rune(s[i])
+	}
+	return string(runes)
+}

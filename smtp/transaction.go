@@ -1,0 +1,257 @@
+package smtp
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+)
+
+// maxFlight is how many RCPT travel in one flight. Their replies must fit into
+// the buffers between both ends, or both would wait for the other to read
+// (RFC 2920 §3.1).
+const maxFlight = 100
+
+// Result is a mail that was delivered to at least one recipient.
+type Result struct {
+	Recipients []Recipient // one for each of Envelope.To, in its order
+	Reply      Reply       // the final reply, to the message
+}
+
+// send runs one transaction. Until the final dot is flushed the end of ctx
+// cuts it short.
+func (s *session) send(ctx context.Context, m *outgoing) (Result, *Error) {
+	if s.ext.size && s.ext.maxSize > 0 && m.size > s.ext.maxSize {
+		return Result{}, &Error{Stage: StageMail, Err: &SizeError{Size: m.size, Limit: s.ext.maxSize}}
+	}
+	s.used++
+	stop := s.watch(ctx, m.limit)
+	defer stop()
+	d := dialogue{rcpts: make([]Reply, len(m.to))}
+	stage, err := s.envelope(m, &d)
+	if stage != "" {
+		return Result{}, s.refused(m, d, stage, err)
+	}
+	n, err := s.write(m.body, s.o.SocketTimeout)
+	if n < len(m.body) {
+		r := s.lastWords(err)
+		if !r.IsZero() {
+			err = nil
+		}
+		s.broken = true
+		e := s.failed(StageMessage, "DATA", r, err)
+		e.Recipients = d.recipients(m)
+		return Result{}, e
+	}
+	stop() // from here on the mail may be gone: only time ends the wait
+	return s.verdict(m, d)
+}
+
+// verdict reads the final reply.
+func (s *session) verdict(m *outgoing, d dialogue) (Result, *Error) {
+	r, err := s.read(s.o.verdictTimeout)
+	s.broken = s.broken || err != nil || r.closing() || d.closing()
+	if err == nil && r.Positive() {
+		return Result{Recipients: d.recipients(m), Reply: r}, nil
+	}
+	e := s.failed(StageMessage, "DATA", r, err)
+	e.Recipients = d.recipients(m)
+	e.PossiblyAccepted = e.Err != nil
+	return Result{}, e
+}
+
+// refused is the error for an envelope that failed at stage: by the server's
+// reply if err is nil, else by err.
+func (s *session) refused(m *outgoing, d dialogue, stage Stage, err error) *Error {
+	r := d.refusal(stage)
+	switch {
+	case err == nil:
+	case r.closing(): // a server that said 421 and went is explained by it
+		err = nil
+	default:
+		r = Reply{}
+	}
+	e := s.failed(stage, verb(stage), r, err)
+	e.Recipients = d.recipients(m)
+	e.stale = e.Err != nil || r.closing()
+	s.reset = d.open()
+	return e
+}
+
+func verb(stage Stage) string {
+	switch stage {
+	case StageMail:
+		return "MAIL FROM"
+	case StageRcpt:
+		return "RCPT TO"
+	default:
+		return "DATA"
+	}
+}
+
+// refusal is the reply that stands for the failure at stage. Of several
+// refused recipients it is the last, or the one that is not even a refusal.
+func (d dialogue) refusal(stage Stage) Reply {
+	switch stage {
+	case StageMail:
+		return d.mail
+	case StageData:
+		return d.data
+	}
+	var last Reply
+	for _, r := range d.rcpts {
+		switch {
+		case r.IsZero(), r.Positive():
+		case !isRefusal(r):
+			return r
+		default:
+			last = r
+		}
+	}
+	return last
+}
+
+func (d dialogue) recipients(m *outgoing) []Recipient {
+	rs := make([]Recipient, len(m.addresses))
+	for i, a := range m.addresses {
+		rs[i] = Recipient{Address: a, Reply: d.rcpts[i]}
+	}
+	return rs
+}
+
+// envelope holds the dialogue up to the reply to DATA. It returns no stage if
+// the message may be sent; an error if the connection failed at the stage
+// rather than the server refusing.
+func (s *session) envelope(m *outgoing, d *dialogue) (Stage, error) {
+	next := 0 // index of the next command: MAIL, RCPT..., DATA
+	for {
+		switch st, stage := d.judge(); st {
+		case transmit:
+			if s.unasked() {
+				return StageData, fmt.Errorf("%w: more replies than commands", errMalformed)
+			}
+			return "", nil
+		case refuse, abandon:
+			s.broken = s.broken || st == abandon
+			return stage, nil
+		}
+		n := s.flight(next, len(m.to))
+		if stage, err := s.fly(m, d, next, n); err != nil {
+			s.broken = true
+			if _, earlier := d.judge(); earlier != "" && isRefusal(d.refusal(earlier)) {
+				return earlier, nil // the verdict was in before the connection failed
+			}
+			return stage, err
+		}
+		next += n
+	}
+}
+
+// flight says how many commands go out together from the next one on. The
+// first MAIL of a connection goes alone: see the package comment.
+func (s *session) flight(next, rcpts int) int {
+	if !s.ext.pipelining || next == 0 && s.used == 1 {
+		return 1
+	}
+	end := max(next, 1) + maxFlight // of RCPT
+	if end > rcpts {
+		end = rcpts + 2 // all of them, and DATA
+	}
+	return end - next
+}
+
+// fly sends the n commands from the next one on and reads their replies into
+// d.
+func (s *session) fly(m *outgoing, d *dialogue, next, n int) (Stage, error) {
+	b := s.flown[:0]
+	rset := next == 0 && s.reset
+	if rset {
+		b = append(b, "RSET\r\n"...)
+	}
+	for i := next; i < next+n; i++ {
+		b = s.appendCommand(b, m, i)
+	}
+	s.flown = b
+	if _, err := s.write(b, s.o.SocketTimeout); err != nil {
+		return d.stage(next), s.gaveUp(d.at(next), err)
+	}
+	if rset {
+		r, err := s.read(s.o.SocketTimeout)
+		if err == nil && !r.Positive() {
+			err = fmt.Errorf("RSET was refused: %w: %s", errMalformed, r)
+		}
+		if err != nil {
+			return StageMail, err
+		}
+		s.reset = false
+	}
+	for i := next; i < next+n; i++ {
+		r, err := s.read(s.o.SocketTimeout)
+		if err != nil {
+			return d.stage(i), err
+		}
+		*d.at(i) = r
+		if r.closing() && d.stage(i) != StageRcpt {
+			break // the server answers nothing more
+		}
+	}
+	return "", nil
+}
+
+// gaveUp explains err, the failure to write a flight, by what the server said
+// last. Only 421 counts as the reply to a command it has not read.
+func (s *session) gaveUp(at *Reply, err error) error {
+	switch r := s.lastWords(err); {
+	case r.closing():
+		*at = r
+	case !r.IsZero():
+		return fmt.Errorf("%w, saying %s", ErrClosed, r)
+	}
+	return err
+}
+
+// at returns where the reply to command i belongs.
+func (d *dialogue) at(i int) *Reply {
+	switch d.stage(i) {
+	case StageMail:
+		return &d.mail
+	case StageRcpt:
+		return &d.rcpts[i-1]
+	default:
+		return &d.data
+	}
+}
+
+// stage returns what command i belongs to: MAIL is 0, DATA comes after the
+// last RCPT.
+func (d *dialogue) stage(i int) Stage {
+	switch {
+	case i == 0:
+		return StageMail
+	case i <= len(d.rcpts):
+		return StageRcpt
+	default:
+		return StageData
+	}
+}
+
+// appendCommand appends command i.
+func (s *session) appendCommand(b []byte, m *outgoing, i int) []byte {
+	switch {
+	case i > len(m.to):
+		b = append(b, "DATA"...)
+	case i > 0:
+		b = append(append(append(b, "RCPT TO:<"...), m.to[i-1]...), '>')
+	default:
+		b = append(append(append(b, "MAIL FROM:<"...), m.from...), '>')
+		if s.ext.size {
+			b = strconv.AppendInt(append(b, " SIZE="...), int64(m.size), 10)
+		}
+		if s.ext.eightBit && m.eightBit {
+			b = append(b, " BODY=8BITMIME"...)
+		}
+		if s.ext.utf8 && m.utf8 {
+			b = append(b, " SMTPUTF8"...)
+		}
+	}
+	return append(b, '\r', '\n')
+}
