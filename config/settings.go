@@ -1,0 +1,69 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"postrider/smtp"
+)
+
+// Setting is a variable as it was read.
+type Setting struct {
+	Name  string
+	Value string // its default where it was not set; [secret] for a secret
+	Set   bool   // by the environment
+}
+
+// settings lists every variable that has a value.
+func (r *reader) settings() []Setting {
+	var out []Setting
+	for _, row := range Table() {
+		s := Setting{Name: row.Name, Value: row.Default, Set: r.isSet(row.Name)}
+		if s.Set {
+			v, _ := r.lookup(row.Name)
+			s.Value = strings.TrimSpace(v)
+		}
+		if row.Secret {
+			s.Value = smtp.Secret(s.Value).String()
+		}
+		if s.Value != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Settings returns every variable that has a value, in the table's order,
+// secrets as [secret].
+func (c Config) Settings() []Setting { return c.settings }
+
+// Format prints the settings, whatever the verb.
+func (c Config) Format(w fmt.State, _ rune) {
+	for i, s := range c.settings {
+		sep := " "
+		if i == 0 {
+			sep = ""
+		}
+		_, _ = io.WriteString(w, sep+s.Name+"="+s.Value)
+	}
+}
+
+// MarshalJSON returns the settings as an object.
+func (c Config) MarshalJSON() ([]byte, error) {
+	m := make(map[string]string, len(c.settings))
+	for _, s := range c.settings {
+		m[s.Name] = s.Value
+	}
+	return json.Marshal(m)
+}
+
+// MarshalZerologObject writes the settings into a log line.
+func (c Config) MarshalZerologObject(e *zerolog.Event) {
+	for _, s := range c.settings {
+		e.Str(s.Name, s.Value)
+	}
+}
