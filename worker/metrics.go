@@ -1,0 +1,62 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"postrider/delivery"
+)
+
+// Metrics are the worker's, in Prometheus' terms. Labels come from closed sets,
+// which the help texts list.
+type Metrics struct {
+	attempts  *prometheus.CounterVec
+	took      *prometheus.HistogramVec
+	claims    *prometheus.CounterVec
+	sweeps    *prometheus.CounterVec
+	expired   prometheus.Counter
+	refused   prometheus.Counter
+	unwritten prometheus.Counter
+	inHand    prometheus.Gauge
+	watching  prometheus.Gauge
+}
+
+// NewMetrics returns metrics that are registered with r.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
+	vector := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	}
+	m := &Metrics{
+		attempts:  vector("postrider_attempts_total", "Attempts that ended, by outcome: delivered, transient, permanent, unknown, released.", "outcome"),
+		claims:    vector("postrider_claims_total", "Documents claimed, by result: won, lost (another worker was faster).", "result"),
+		sweeps:    vector("postrider_sweeps_total", "Sweeps of the mail collection, by result: done, failed.", "result"),
+		expired:   counter("postrider_leases_lapsed_total", "Documents whose lease lapsed, now in ERROR."),
+		refused:   counter("postrider_documents_refused_total", "Documents with nothing to send, now in ERROR."),
+		unwritten: counter("postrider_outcomes_unwritten_total", "Attempts whose outcome could not be written to the document."),
+		inHand:    gauge("postrider_documents_in_hand", "Documents being worked on."),
+		watching:  gauge("postrider_watching", "1 while the mail collection is watched."),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "postrider_attempt_seconds", Help: "Time from claim to outcome, by outcome as in postrider_attempts_total.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"outcome"}),
+	}
+	r.MustRegister(m.attempts, m.took, m.claims, m.sweeps, m.expired, m.refused, m.unwritten, m.inHand, m.watching)
+	return m
+}
+
+// ended counts an attempt.
+func (m *Metrics) ended(e ending, took time.Duration) {
+	outcome := e.class()
+	if e.released {
+		outcome = delivery.Class("released")
+	}
+	m.attempts.WithLabelValues(string(outcome)).Inc()
+	m.took.WithLabelValues(string(outcome)).Observe(took.Seconds())
+}

@@ -1,0 +1,56 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+func TestReadinessNeedsWatchAndFreshSweep(t *testing.T) {
+	now := time.Now()
+	cases := map[string]struct {
+		status  Status
+		code    int
+		problem string
+	}{
+		"just started":          {Status{}, 503, "the mail collection is not watched yet"},
+		"watching, never swept": {Status{Watching: true}, 503, "no sweep of the mail collection has worked for too long"},
+		"swept, not watching":   {Status{LastSweep: now}, 503, "the mail collection is not watched yet"},
+		"watch lost":            {Status{LastSweep: now, Problem: errors.New("stream lost").Error()}, 503, "stream lost"},
+		"ready":                 {Status{Watching: true, LastSweep: now}, 200, ""},
+		"swept an hour ago":     {Status{Watching: true, LastSweep: now.Add(-time.Hour)}, 503, "no sweep of the mail collection has worked for too long"},
+		"ready, last one bad":   {Status{Watching: true, LastSweep: now, Problem: "sweep: unavailable"}, 200, "sweep: unavailable"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := Handler(func() Status { return c.status }, time.Minute, http.NotFoundHandler())
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			if w.Code != c.code {
+				t.Errorf("code %d, want %d", w.Code, c.code)
+			}
+			var got readiness
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Problem != c.problem || got.Ready != (c.code == 200) {
+				t.Errorf("got %+v, want problem %q", got, c.problem)
+			}
+		})
+	}
+}
+
+func TestHealthAndMetricsAnswerWithoutAWatch(t *testing.T) {
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	h := Handler(func() Status { return Status{} }, time.Minute, metrics)
+	for path, want := range map[string]int{"/healthz": 200, "/metrics": http.StatusTeapot, "/other": 404} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", path, w.Code, want)
+		}
+	}
+}
