@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"postrider/cmd/postrider/inbox"
+	"postrider/config"
+	"postrider/delivery/queue/emulator"
+)
+
+// dev is the command to try things with: a Firestore emulator, an inbox that
+// takes every mail, and a worker between them.
+func (p program) dev(ctx context.Context, args []string) error {
+	set := p.flags("dev", "postrider dev runs a Firestore emulator, an inbox with a page to read the mails, and a worker between them.", nil)
+	page := set.String("page", "127.0.0.1:8025", "address of the inbox's page; port 0 for any")
+	heap := set.String("heap", "1g", "memory for the emulator, as Java's -Xmx")
+	if err := parse(set, args); err != nil {
+		return err
+	}
+	d := &development{program: p, page: *page, heap: *heap}
+	return d.run(ctx)
+}
+
+// development is the environment that dev sets up.
+type development struct {
+	program
+	page, heap string
+
+	emulator  *emulator.Emulator // nil if the environment names one that runs already
+	firestore string             // its host:port
+	smtp, web net.Listener
+}
+
+// run sets everything up, and ends it with ctx.
+func (d *development) run(ctx context.Context) (err error) {
+	if err := d.listen(ctx); err != nil {
+		return err
+	}
+	if err := d.startEmulator(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if d.emulator != nil {
+			err = errors.Join(err, d.emulator.Close())
+		}
+	}()
+	c, err := config.Load(d.settings)
+	if err != nil {
+		return err
+	}
+	log := newLogger(d.err, c.LogLevel)
+	s, err := newService(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	box, err := inbox.New(inbox.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	d.explain(c)
+	group, working := errgroup.WithContext(ctx)
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return box.ServeSMTP(ended, d.smtp) })
+	group.Go(func() error { return box.ServePage(working, d.web) })
+	group.Go(func() error {
+		defer end() // the inbox takes mail until the last attempt has ended
+		return s.serve(working)
+	})
+	group.Go(func() error { return d.watchEmulator(working) })
+	return errors.Join(group.Wait(), s.close())
+}
+
+// listen opens the inbox's ports, the page's being one to remember.
+func (d *development) listen(ctx context.Context) (err error) {
+	var config net.ListenConfig
+	if d.web, err = config.Listen(ctx, "tcp", d.page); err != nil {
+		return fmt.Errorf("listen for the inbox's page: %w; try another address with --page, as 127.0.0.1:0", err)
+	}
+	if d.smtp, err = config.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("listen for the inbox's SMTP server: %w", err)
+	}
+	return nil
+}
+
+// startEmulator starts Google's emulator, unless the environment names one.
+func (d *development) startEmulator(ctx context.Context) error {
+	if host, _ := d.lookup("FIRESTORE_EMULATOR_HOST"); host != "" {
+		d.firestore = host
+		return nil
+	}
+	fmt.Fprintln(d.out, "Starting Google's Firestore emulator …")
+	e, err := emulator.Start(ctx, emulator.Options{Heap: d.heap})
+	if err != nil {
+		return fmt.Errorf("start a Firestore emulator: %w\nOne that runs already is used if FIRESTORE_EMULATOR_HOST names it", err)
+	}
+	d.emulator, d.firestore = e, e.Host
+	return nil
+}
+
+// watchEmulator ends dev if the emulator ends by itself.
+func (d *development) watchEmulator(ctx context.Context) error {
+	if d.emulator == nil {
+		return nil
+	}
+	select {
+	case <-d.emulator.Done():
+		return fmt.Errorf("the Firestore emulator ended: %s", d.emulator.Output())
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// settings is the environment, with what dev provides in place of what is set,
+// and defaults for what is not.
+func (d *development) settings(name string) (string, bool) {
+	switch name {
+	case "FIRESTORE_EMULATOR_HOST":
+		return d.firestore, true
+	case "SMTP_CONNECTION_URI":
+		return "smtp://" + d.smtp.Addr().String(), true
+	case "SMTP_PASSWORD", "AUTH_TYPE", "TLS_OPTIONS":
+		return "", false
+	}
+	value, ok := d.lookup(name)
+	if value != "" {
+		return value, true
+	}
+	defaults := map[string]string{
+		"MAIL_COLLECTION":      "mail",
+		"TEMPLATES_COLLECTION": "templates",
+		"USERS_COLLECTION":     "users",
+		"DEFAULT_FROM":         "Postrider <postrider@localhost.test>",
+	}
+	if value, known := defaults[name]; known {
+		return value, true
+	}
+	return value, ok
+}
+
+// explain prints what to do next.
+func (d *development) explain(c config.Config) {
+	self := "go run ./cmd/postrider"
+	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
+		self = filepath.Base(path)
+	}
+	fmt.Fprintf(d.out, `
+Postrider is ready to try. Nothing leaves this machine.
+
+  Read the mails       http://%[1]s
+  Firestore emulator   %[2]s, project %[3]s
+  Health, metrics      http://127.0.0.1:%[4]s/readyz, /metrics
+
+Send a mail, from another terminal:
+
+  FIRESTORE_EMULATOR_HOST=%[2]s GOOGLE_CLOUD_PROJECT=%[3]s %[5]s send --to ada@example.com --subject Hello --text 'It works.'
+
+From an application, with the same two variables set (here Node.js):
+
+  await getFirestore().collection('%[6]s').add({to: 'ada@example.com', message: {subject: 'Hello', text: 'It works.'}})
+
+Ctrl-C ends it all.
+
+`, d.web.Addr(), d.firestore, c.Project, strconv.Itoa(c.Port), self, c.MailCollection)
+}

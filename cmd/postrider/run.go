@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"postrider/config"
+	"postrider/worker/web"
+)
+
+// run is the command that works: it watches until it is told to stop, or sends
+// what is waiting and exits.
+func (p program) run(ctx context.Context, args []string) error {
+	set := p.flags("run", "postrider run watches the mail collection and sends. SIGTERM ends it: it finishes what is in hand.", p.settings)
+	drain := set.Bool("drain", false, "send what is waiting, then exit: 0 when nothing is left, 1 if some failed")
+	if err := parse(set, args); err != nil {
+		return err
+	}
+	c, err := config.Load(p.lookup)
+	if err != nil {
+		return err
+	}
+	log := newLogger(p.out, c.LogLevel)
+	log.Info().EmbedObject(c).Msg("starting")
+	s, err := newService(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	if *drain {
+		err = s.drain(ctx)
+	} else {
+		err = s.serve(ctx)
+	}
+	return errors.Join(err, s.close())
+}
+
+// settings prints the table of environment variables.
+func (p program) settings(w io.Writer) {
+	fmt.Fprintln(w, "\nSettings, from the environment:")
+	_ = config.Usage(w)
+}
+
+// serve works until ctx ends, and answers HTTP meanwhile.
+func (s *service) serve(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+strconv.Itoa(s.config.Port))
+	if err != nil {
+		return fmt.Errorf("listen on PORT: %w", err)
+	}
+	group, working := errgroup.WithContext(ctx)
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return s.watchTemplates(working) })
+	group.Go(func() error {
+		defer end() // health is answered until the last attempt has ended
+		return s.worker.Run(working)
+	})
+	group.Go(func() error { return s.answer(ended, listener) })
+	return group.Wait()
+}
+
+// answer serves health, readiness and metrics until ctx ends.
+func (s *service) answer(ctx context.Context, listener net.Listener) error {
+	server := &http.Server{
+		Handler:           web.Handler(s.status, 3*s.config.SweepInterval, promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})),
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = server.Close() // every answer is at once, and nobody waits for one
+	})
+	err := server.Serve(listener)
+	if stop() {
+		return fmt.Errorf("serve HTTP: %w", err)
+	}
+	<-closed
+	return nil
+}
+
+func (s *service) status() web.Status {
+	now := s.worker.Status()
+	status := web.Status{Watching: now.Watching, LastSweep: now.LastSweep}
+	if now.Problem != nil {
+		status.Problem = now.Problem.Error()
+	}
+	return status
+}
+
+// drain sends what is waiting.
+func (s *service) drain(ctx context.Context) error {
+	watching, stop := context.WithCancel(ctx)
+	var group errgroup.Group
+	group.Go(func() error { return s.watchTemplates(watching) })
+	tally, err := s.worker.Drain(ctx)
+	stop()
+	err = errors.Join(err, group.Wait())
+	s.log.Info().Int("delivered", tally.Delivered).Int("failed", tally.Failed).Int("waiting", tally.Waiting).Msg("drained")
+	if err == nil && tally.Failed+tally.Waiting > 0 {
+		return errFailed
+	}
+	return err
+}

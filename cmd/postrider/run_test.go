@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"postrider/smtp/smtptest"
+)
+
+// get returns the code and the body that the program answers on path.
+func (tr *trial) get(path string) (int, string) {
+	tr.t.Helper()
+	request, err := http.NewRequestWithContext(tr.t.Context(), http.MethodGet, "http://127.0.0.1:"+tr.port()+path, nil)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// port returns the port that the program was told to serve.
+func (tr *trial) port() string {
+	for _, setting := range tr.cmd.Env {
+		if port, ok := strings.CutPrefix(setting, "PORT="); ok {
+			return port
+		}
+	}
+	return ""
+}
+
+func TestRunAnswersHealthReadinessAndMetrics(t *testing.T) {
+	tr := try(t, build(t), smtptest.Behaviour{})
+	tr.add("a", map[string]any{"to": "ada@rcpt.test", "message": message("a secret subject", "t")})
+	if record := tr.await("a"); record["state"] != "SUCCESS" {
+		t.Fatalf("%v", record)
+	}
+	for path, want := range map[string]string{
+		"/healthz": `"alive":true`,
+		"/readyz":  `"watching":true`,
+		"/metrics": `postrider_claims_total{result="won"} 1`,
+	} {
+		if code, body := tr.get(path); code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	for _, word := range []string{"ada@", "secret subject"} {
+		if strings.Contains(tr.log.String(), word) {
+			t.Errorf("the log says %q", word)
+		}
+	}
+}
+
+func TestDownServerDoesNotMakeTheProgramUnready(t *testing.T) {
+	tr := try(t, build(t), smtptest.Behaviour{Down: true})
+	tr.add("a", map[string]any{"to": "ada@rcpt.test", "message": message("s", "t")})
+	if record := tr.await("a"); record["error"] != "Error: Can't connect to the mail server: connection refused" {
+		t.Errorf("%v", record)
+	}
+	if code, body := tr.get("/readyz"); code != http.StatusOK {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+// SIGTERM hands back what was not sent, uncounted, and the next worker sends it.
+func TestStopHandsBackAndTheNextWorkerSends(t *testing.T) {
+	bin := build(t)
+	tr := try(t, bin, smtptest.Behaviour{HangAt: "data"}, "DRAIN_TIMEOUT=200ms")
+	tr.add("a", map[string]any{"to": "ada@rcpt.test", "message": message("s", "t")})
+	err := tr.server.Await(t.Context(), func(sessions []smtptest.Session) bool {
+		return len(sessions) > 0 && len(sessions[0].Transactions) > 0
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.stop()
+	d, err := tr.client.Collection("mail").Doc("a").Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := d.Data()["delivery"].(map[string]any)
+	if record["state"] != "PENDING" || record["attempts"] != int64(0) || record["leaseExpireTime"] != nil {
+		t.Errorf("handed back as %v", record)
+	}
+	if err := tr.server.SetBehaviour(smtptest.Behaviour{}); err != nil {
+		t.Fatal(err)
+	}
+	next := exec.CommandContext(t.Context(), bin, "run", "--drain")
+	next.Env = tr.cmd.Env
+	if out, err := next.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if d, err = tr.client.Collection("mail").Doc("a").Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	record = d.Data()["delivery"].(map[string]any)
+	if record["state"] != "SUCCESS" || record["attempts"] != int64(1) {
+		t.Errorf("afterwards %v", record)
+	}
+}
+
+func TestDrainTellsByItsExitCodeWhetherAllWasSent(t *testing.T) {
+	bin, host := build(t), emulatorHost(t)
+	server, err := smtptest.Start(smtptest.Behaviour{Rcpt: map[string]smtptest.Replies{"bad@rcpt.test": {"550 5.1.1 no such user"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	for name, c := range map[string]struct {
+		to   []string
+		code int
+	}{
+		"nothing to do": {nil, 0},
+		"all sent":      {[]string{"a@rcpt.test", "b@rcpt.test"}, 0},
+		"one failed":    {[]string{"a@rcpt.test", "bad@rcpt.test"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			project := newProject()
+			client := sdk(t, project)
+			for i, to := range c.to {
+				_, err := client.Collection("mail").Doc(fmt.Sprint(i)).Set(t.Context(), map[string]any{"to": to, "message": message("s", "t")})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := command(t, bin, host, project, server.Addr(), "run", "--drain")
+			out, err := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("exit %d (%v), want %d\n%s", code, err, c.code, out)
+			}
+		})
+	}
+}
+
+// dev is tried as the README has it: dev in one process, send in another, by
+// the command that dev prints.
+func TestDevShowsWhatSendAdds(t *testing.T) {
+	bin := build(t)
+	host, project := emulatorHost(t), newProject()
+	dev := exec.Command(bin, "dev", "--page", "127.0.0.1:0")
+	dev.Env = []string{"FIRESTORE_EMULATOR_HOST=" + host, "GOOGLE_CLOUD_PROJECT=" + project, "PORT=" + freePort(t)}
+	out := newOutput("Ctrl-C ends it all.")
+	dev.Stdout, dev.Stderr = out, out
+	if err := dev.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = dev.Process.Signal(syscall.SIGTERM)
+		if err := dev.Wait(); err != nil {
+			t.Errorf("dev ended with %v\n%s", err, out)
+		}
+	}()
+	<-out.seen
+
+	send := exec.CommandContext(t.Context(), bin, "send", "--to", "ada@example.com, bob@example.com", "--subject", "Hello", "--text", "It works.")
+	send.Env = dev.Env
+	said, err := send.CombinedOutput()
+	if err != nil || !strings.Contains(string(said), "SUCCESS\naccepted: ada@example.com, bob@example.com\n") {
+		t.Errorf("send: %v\n%s", err, said)
+	}
+	bad := exec.CommandContext(t.Context(), bin, "send", "--to", "nonsense", "--subject", "Hello", "--text", "It works.")
+	bad.Env = dev.Env
+	said, err = bad.CombinedOutput()
+	if err == nil || bad.ProcessState.ExitCode() != 1 || !strings.Contains(string(said), "error: Error: No recipients defined") {
+		t.Errorf("send to nobody: %v\n%s", err, said)
+	}
+	_, page, _ := strings.Cut(out.String(), "Read the mails       ")
+	page, _, _ = strings.Cut(page, "\n")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, page+"/api/mails", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || !strings.Contains(string(body), `"subject": "Hello"`) {
+		t.Errorf("the inbox shows %s, %v", body, err)
+	}
+}
+
+func TestUsageFaultsExitWithTwo(t *testing.T) {
+	for name, args := range map[string][]string{
+		"unknown command": {"runn"},
+		"unknown flag":    {"run", "--drane"},
+		"stray argument":  {"run", "now"},
+		"send to nobody":  {"send", "--text", "t"},
+		"send nothing":    {"send", "--to", "a@b.test"},
+		"bad data":        {"send", "--to", "a@b.test", "--template", "t", "--data", "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			p := program{lookup: func(string) (string, bool) { return "", false }, out: &out, err: &out}
+			if code := p.main(t.Context(), args); code != exitUsage || out.Len() == 0 {
+				t.Errorf("exit %d, %q", code, out.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+
+	"postrider/config"
+	"postrider/delivery"
+	"postrider/delivery/compose"
+	"postrider/delivery/queue"
+	"postrider/delivery/render"
+	"postrider/smtp"
+	"postrider/worker"
+)
+
+// service is a worker with all that it works with.
+type service struct {
+	config    config.Config
+	log       zerolog.Logger
+	registry  *prometheus.Registry
+	queue     *queue.Queue
+	templates *render.Templates
+	composer  *compose.Composer
+	pool      *smtp.Pool
+	worker    *worker.Worker
+}
+
+// newService wires a worker. Nothing is connected yet. Close it at the end.
+func newService(ctx context.Context, c config.Config, log zerolog.Logger) (*service, error) {
+	s := &service{config: c, log: log, registry: prometheus.NewRegistry()}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if s.queue, err = openQueue(ctx, c, log); err != nil {
+		return nil, err
+	}
+	if s.templates, err = render.New(render.Options{Timeout: c.TemplateTimeout}); err != nil {
+		return nil, fmt.Errorf("prepare templates: %w", err)
+	}
+	if s.pool, err = smtp.NewPool(c.SMTP); err != nil {
+		return nil, fmt.Errorf("prepare SMTP connections: %w", err)
+	}
+	s.composer = s.newComposer()
+	s.worker = worker.New(worker.Options{
+		Concurrency: c.Concurrency,
+		Lease:       c.Lease,
+		Margin:      c.LeaseMargin,
+		Drain:       c.DrainTimeout,
+		Sweep:       c.SweepInterval,
+		TTL:         c.TTL,
+	}, s.queue, composer{s.composer}, s.pool, log, worker.NewMetrics(s.registry))
+	return s, nil
+}
+
+func openQueue(ctx context.Context, c config.Config, log zerolog.Logger) (*queue.Queue, error) {
+	q, err := queue.Open(ctx, queue.Options{
+		Project:   c.Project,
+		Database:  c.Database,
+		Mail:      c.MailCollection,
+		Users:     c.UsersCollection,
+		Templates: c.TemplatesCollection,
+		Emulator:  c.EmulatorHost,
+		Log:       log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open mail collection: %w", err)
+	}
+	return q, nil
+}
+
+// newComposer leaves out what there is no collection for.
+func (s *service) newComposer() *compose.Composer {
+	var users compose.Users
+	if s.config.UsersCollection != "" {
+		users = s.queue
+	}
+	var templates compose.Templates
+	if s.config.TemplatesCollection != "" {
+		templates = s.templates
+	}
+	return compose.New(compose.Options{
+		DefaultFrom:        s.config.DefaultFrom,
+		DefaultReplyTo:     s.config.DefaultReplyTo,
+		AllowHosts:         s.config.AllowHosts,
+		MaxAttachmentBytes: s.config.MaxAttachmentBytes,
+		MaxAttachments:     s.config.MaxAttachments,
+		MaxMessageBytes:    s.config.MaxMessageBytes,
+		FetchTimeout:       s.config.AttachmentTimeout,
+	}, users, templates)
+}
+
+// watchTemplates keeps the templates as the collection has them until ctx ends.
+func (s *service) watchTemplates(ctx context.Context) error {
+	if s.config.TemplatesCollection == "" {
+		return nil
+	}
+	if err := s.queue.WatchTemplates(ctx, s.templates.Replace); ctx.Err() == nil {
+		return fmt.Errorf("watch templates: %w", err)
+	}
+	return nil
+}
+
+// close lets go of everything, in the order opposite to the documents' way.
+func (s *service) close() error {
+	err := s.pool.Close()
+	s.composer.Close()
+	s.templates.Close()
+	return errors.Join(err, s.queue.Close())
+}
+
+// composer is compose's as the worker wants it: worker is where delivery and
+// smtp meet.
+type composer struct{ *compose.Composer }
+
+func (c composer) Compose(ctx context.Context, doc delivery.Document, id string, now time.Time) (worker.Mail, error) {
+	m, err := c.Composer.Compose(ctx, doc, compose.Claim{ID: id, Time: now})
+	if err != nil {
+		return worker.Mail{}, err
+	}
+	return worker.Mail{Envelope: smtp.Envelope{From: m.From, To: m.To}, MessageID: m.MessageID, Message: m.Message}, nil
+}
