@@ -1,0 +1,39 @@
+# make test    everything, with the race detector, in the environment it needs
+# make lint    go vet, golangci-lint with .golangci.yml (gofumpt among it)
+# make build   the static binary, in bin/
+# make bench   what CHANGELOG and README claim about speed, measured
+# make fuzz    every fuzz test for FUZZTIME each
+
+GO       ?= go
+TESTENV   = $(GO) run ./cmd/testenv --
+TESTFLAGS ?=
+FUZZTIME ?= 20s
+
+# The version that .golangci.yml is written for.
+GOLANGCI_VERSION = 2.15.0
+GOLANGCI = $(shell golangci-lint version --short 2>/dev/null | grep -qx $(GOLANGCI_VERSION) && echo golangci-lint \
+	|| echo $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION))
+
+.PHONY: test lint build bench fuzz
+
+test:
+	$(TESTENV) $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
+
+lint:
+	$(GO) vet ./...
+	$(GOLANGCI) run ./...
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/postrider ./cmd/postrider
+
+bench:
+	$(TESTENV) $(GO) test -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) ./...
+
+# A run of `go test -fuzz` takes one target of one package.
+fuzz:
+	@set -e; for file in $$(grep -rlE --include='*_test.go' '^func Fuzz' .); do \
+		for name in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*).*/\1/p' $$file); do \
+			echo "$$(dirname $$file) $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		done; \
+	done
