@@ -56,6 +56,7 @@ func (w *Worker) apply(ctx context.Context, s delivery.Snapshot, c delivery.Chan
 func (w *Worker) lost(s delivery.Snapshot, err error) {
 	if errors.Is(err, delivery.ErrConflict) || errors.Is(err, delivery.ErrGone) {
 		w.metrics.claims.WithLabelValues("lost").Inc()
+		w.state.conflict()
 		w.log.Debug().Str("doc", s.ID).Err(err).Msg("document was not ours")
 		return
 	}

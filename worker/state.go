@@ -21,6 +21,8 @@ type Tally struct {
 	Delivered int // ended in SUCCESS
 	Failed    int // ended in ERROR
 	Waiting   int // handed back, or wanted again by an operator
+
+	conflicts int // had changed since they were read
 }
 
 // Status is the state of a worker at one moment.
@@ -68,6 +70,12 @@ func (s *state) note(to delivery.State) {
 	default:
 		s.tally.Waiting++
 	}
+}
+
+func (s *state) conflict() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.conflicts++
 }
 
 func (s *state) counted() Tally {

@@ -10,9 +10,11 @@ import (
 )
 
 // sweep looks at every document that waits or is claimed, at once and then
-// again and again until ctx ends. Jitter keeps several workers apart.
+// again and again until ctx ends. Jitter keeps several workers apart, and a
+// sweep that takes long is followed by a pause four times as long.
 func (w *Worker) sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) {
 	for {
+		began := time.Now()
 		err := w.queue.Sweep(ctx, found)
 		if ctx.Err() != nil {
 			return
@@ -25,7 +27,7 @@ func (w *Worker) sweep(ctx context.Context, found func(context.Context, delivery
 			w.metrics.sweeps.WithLabelValues("done").Inc()
 		}
 		select {
-		case <-time.After(jittered(w.options.Sweep, rand.Float64())):
+		case <-time.After(max(jittered(w.options.Sweep, rand.Float64()), 4*time.Since(began))):
 		case <-ctx.Done():
 			return
 		}
@@ -38,18 +40,20 @@ func jittered(d time.Duration, fraction float64) time.Duration {
 }
 
 // Drain sends what is waiting and returns what became of it. It scans the
-// collection once, and then sweeps it for what changed meanwhile. When ctx ends
-// it stops as Run does. The error says why not everything was seen.
+// collection once, and sweeps it then if documents changed meanwhile. When ctx
+// ends it stops as Run does. The error says why not everything was seen.
 func (w *Worker) Drain(ctx context.Context) (Tally, error) {
 	work, stop := w.attempts(ctx)
 	defer stop()
 	found := w.finder(ctx, work)
-	for _, find := range []func(context.Context, func(context.Context, delivery.Snapshot) error) error{w.queue.Scan, w.queue.Sweep} {
-		err := find(ctx, found)
+	err := w.queue.Scan(ctx, found)
+	w.hands.wait()
+	if err == nil && w.state.counted().conflicts > 0 {
+		err = w.queue.Sweep(ctx, found)
 		w.hands.wait()
-		if err != nil {
-			return w.state.counted(), fmt.Errorf("drain: %w", err)
-		}
+	}
+	if err != nil {
+		return w.state.counted(), fmt.Errorf("drain: %w", err)
 	}
 	return w.state.counted(), nil
 }

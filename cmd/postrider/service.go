@@ -46,15 +46,36 @@ func newService(ctx context.Context, c config.Config, log zerolog.Logger) (*serv
 		return nil, fmt.Errorf("prepare SMTP connections: %w", err)
 	}
 	s.composer = s.newComposer()
-	s.worker = worker.New(worker.Options{
-		Concurrency: c.Concurrency,
-		Lease:       c.Lease,
-		Margin:      c.LeaseMargin,
-		Drain:       c.DrainTimeout,
-		Sweep:       c.SweepInterval,
-		TTL:         c.TTL,
-	}, s.queue, composer{s.composer}, s.pool, log, worker.NewMetrics(s.registry))
+	s.worker = s.newWorker()
 	return s, nil
+}
+
+func (s *service) newWorker() *worker.Worker {
+	o := worker.Options{
+		Concurrency: s.config.Concurrency,
+		Lease:       s.config.Lease,
+		Margin:      s.config.LeaseMargin,
+		Drain:       s.config.DrainTimeout,
+		Sweep:       s.config.SweepInterval,
+		TTL:         s.config.TTL,
+	}
+	var documents worker.Queue = s.queue
+	if s.config.EmulatorHost != "" {
+		documents, o.Sweep = forgetful{s.queue}, min(o.Sweep, emulatorSweep)
+	}
+	return worker.New(o, documents, composer{s.composer}, s.pool, s.log, worker.NewMetrics(s.registry))
+}
+
+// emulatorSweep is the time between two sweeps of an emulator.
+const emulatorSweep = 2 * time.Second
+
+// forgetful is a queue in Google's emulator, which loses events when another
+// client's listener ends. There a sweep has to find new documents too, and
+// reading all of them costs nothing.
+type forgetful struct{ *queue.Queue }
+
+func (f forgetful) Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
+	return f.Scan(ctx, found)
 }
 
 func openQueue(ctx context.Context, c config.Config, log zerolog.Logger) (*queue.Queue, error) {
