@@ -43,6 +43,7 @@ type Queue struct {
 	template collection
 	batch    *batcher
 	streams  sync.WaitGroup
+	silence  time.Duration // how long a stream may say nothing
 }
 
 // Open connects to Firestore. It does no I/O: a database that can't be reached
@@ -68,6 +69,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		users:    newCollection(root, o.Users),
 		template: newCollection(root, o.Templates),
 		batch:    newBatcher(client, database),
+		silence:  maxSilence,
 	}, nil
 }
 

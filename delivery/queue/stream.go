@@ -13,11 +13,11 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// silence is how long a stream may say nothing before it is opened anew. The
+// maxSilence is how long a stream may say nothing before it is opened anew. The
 // service is not bound to speak while nothing changes, so this bounds how long
 // a stream that died unnoticed is believed; resuming one that did not costs
 // nothing.
-const silence = 4 * time.Minute
+const maxSilence = 4 * time.Minute
 
 // errSilent ends a stream that has said nothing for too long.
 var errSilent = errors.New("stream was silent for too long")
@@ -88,7 +88,7 @@ var errRecount = errors.New("documents were missed")
 func (q *Queue) listen(ctx context.Context, t target, token *[]byte, l listener) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchdog := time.AfterFunc(silence, func() { cancel(errSilent) })
+	watchdog := time.AfterFunc(q.silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
 	stream, err := q.client.Listen(q.routed(ctx))
 	if err != nil {
@@ -110,7 +110,7 @@ func (q *Queue) listen(ctx context.Context, t target, token *[]byte, l listener)
 		if err := tell(ctx, l, response, token); err != nil {
 			return heard, err
 		}
-		watchdog.Reset(silence)
+		watchdog.Reset(q.silence)
 	}
 }
 

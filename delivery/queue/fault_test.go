@@ -1,0 +1,350 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/rs/zerolog"
+	rpc "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"postrider/delivery"
+)
+
+// troubled is a Firestore that does what a test tells it to.
+type troubled struct {
+	pb.UnimplementedFirestoreServer
+	listen func(attempt int, token []byte, stream pb.Firestore_ListenServer) error
+	batch  func(attempt int, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error)
+	get    func() (*pb.Document, error)
+
+	mu      sync.Mutex
+	streams int
+	batches [][]string // the documents of each BatchWrite
+}
+
+func (s *troubled) Listen(stream pb.Firestore_ListenServer) error {
+	request, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.streams++
+	n := s.streams
+	s.mu.Unlock()
+	return s.listen(n, request.GetAddTarget().GetResumeToken(), stream)
+}
+
+func (s *troubled) BatchWrite(_ context.Context, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
+	s.mu.Lock()
+	var ids []string
+	for _, w := range r.GetWrites() {
+		ids = append(ids, idOf(w.GetUpdate().GetName()))
+	}
+	s.batches = append(s.batches, ids)
+	n := len(s.batches)
+	s.mu.Unlock()
+	return s.batch(n, r)
+}
+
+func (s *troubled) GetDocument(context.Context, *pb.GetDocumentRequest) (*pb.Document, error) {
+	return s.get()
+}
+
+// all answers every write of a batch alike.
+func all(r *pb.BatchWriteRequest, code codes.Code) *pb.BatchWriteResponse {
+	response := &pb.BatchWriteResponse{}
+	for range r.GetWrites() {
+		response.Status = append(response.Status, &rpc.Status{Code: int32(code)})
+		response.WriteResults = append(response.WriteResults, &pb.WriteResult{UpdateTime: timestamppb.Now()})
+	}
+	return response
+}
+
+// serve returns a queue before a Firestore in trouble.
+func serve(t *testing.T, s *troubled) *Queue {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	pb.RegisterFirestoreServer(server, s)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	q, err := Open(t.Context(), Options{Project: "p", Mail: "mail", Templates: "templates", Emulator: listener.Addr().String(), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Stop()
+		if err := errors.Join(q.Close(), <-done); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+// change returns a response that tells of a new document.
+func change(id string) *pb.ListenResponse {
+	return &pb.ListenResponse{ResponseType: &pb.ListenResponse_DocumentChange{DocumentChange: &pb.DocumentChange{
+		Document:  &pb.Document{Name: "projects/p/databases/(default)/documents/mail/" + id, UpdateTime: timestamppb.Now()},
+		TargetIds: []int32{1},
+	}}}
+}
+
+// point returns a response that says that all has been said, with a token.
+func point(token string) *pb.ListenResponse {
+	return &pb.ListenResponse{ResponseType: &pb.ListenResponse_TargetChange{TargetChange: &pb.TargetChange{
+		TargetChangeType: pb.TargetChange_CURRENT, ResumeToken: []byte(token), ReadTime: timestamppb.Now(),
+	}}}
+}
+
+// A watch goes on after whatever may happen to its stream, and asks for what
+// came after the last token, unless that is what was refused.
+func TestWatchSurvivesItsStream(t *testing.T) {
+	cases := map[string]struct {
+		first func(pb.Firestore_ListenServer) error // how the first stream goes on after a document and a token
+		token string                                // that the second one is asked for
+	}{
+		"cut":           {func(pb.Firestore_ListenServer) error { return status.Error(codes.Unavailable, "bye") }, "t1"},
+		"ended":         {func(pb.Firestore_ListenServer) error { return nil }, "t1"},
+		"not permitted": {func(pb.Firestore_ListenServer) error { return status.Error(codes.PermissionDenied, "no") }, "t1"},
+		"silent": {func(s pb.Firestore_ListenServer) error {
+			<-s.Context().Done()
+			return s.Context().Err()
+		}, "t1"},
+		"token refused": {func(pb.Firestore_ListenServer) error { return status.Error(codes.InvalidArgument, "bad token") }, ""},
+		"target removed": {func(s pb.Firestore_ListenServer) error {
+			return s.Send(&pb.ListenResponse{ResponseType: &pb.ListenResponse_TargetChange{TargetChange: &pb.TargetChange{
+				TargetChangeType: pb.TargetChange_REMOVE, Cause: &rpc.Status{Code: int32(codes.ResourceExhausted)},
+			}}})
+		}, "t1"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan string, 10)
+			q := serve(t, &troubled{listen: func(attempt int, token []byte, s pb.Firestore_ListenServer) error {
+				if attempt == 1 {
+					if err := errors.Join(s.Send(change("a")), s.Send(point("t1"))); err != nil {
+						return err
+					}
+					return c.first(s)
+				}
+				asked <- string(token)
+				if err := errors.Join(s.Send(change("b")), s.Send(point("t2"))); err != nil {
+					return err
+				}
+				<-s.Context().Done()
+				return nil
+			}})
+			q.silence = 200 * time.Millisecond
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			seen, told, ended := make(chan string, 100), make(chan error, 100), make(chan error, 1)
+			go func() {
+				ended <- q.Watch(ctx, func(_ context.Context, s delivery.Snapshot) error {
+					seen <- s.ID
+					return nil
+				}, func(err error) { told <- err })
+			}()
+			if a, b := <-seen, <-seen; a != "a" || b != "b" {
+				t.Errorf("saw %s and %s", a, b)
+			}
+			if up, down, again := <-told, <-told, <-told; up != nil || down == nil || again != nil {
+				t.Errorf("was told %v, %v, %v", up, down, again)
+			}
+			if got := <-asked; got != c.token {
+				t.Errorf("resumed at %q, want %q", got, c.token)
+			}
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("ended in %v", err)
+			}
+		})
+	}
+}
+
+// A templates stream starts over after it was lost: who knows what was deleted.
+func TestTemplatesDeletedWhileNobodyListenedAreGone(t *testing.T) {
+	q := serve(t, &troubled{listen: func(attempt int, token []byte, s pb.Firestore_ListenServer) error {
+		if len(token) > 0 {
+			t.Errorf("resumed at %q", token)
+		}
+		if attempt == 1 {
+			return errors.Join(s.Send(change("a")), s.Send(change("b")), s.Send(point("t1")))
+		}
+		if err := errors.Join(s.Send(change("b")), s.Send(point("t2"))); err != nil {
+			return err
+		}
+		<-s.Context().Done()
+		return nil
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	content, ended := make(chan map[string]delivery.Fields, 10), make(chan error, 1)
+	go func() { ended <- q.WatchTemplates(ctx, func(m map[string]delivery.Fields) { content <- m }) }()
+	if m := <-content; len(m) != 2 {
+		t.Errorf("first %v", m)
+	}
+	if m := <-content; len(m) != 1 {
+		t.Errorf("afterwards %v", m)
+	}
+	cancel()
+	<-ended
+}
+
+// claimable returns a document and a claim of it.
+func claimable(id string) (delivery.Snapshot, delivery.Change) {
+	lease := delivery.Lease{ID: "mine", Expires: time.Now().Add(time.Minute)}
+	return delivery.Snapshot{ID: id, Fields: delivery.Fields{"to": "a"}, UpdateTime: time.Now()}, delivery.Record{}.Claimed(lease, delivery.TTL{}, time.Now())
+}
+
+// stored returns a document as Firestore has it after a change.
+func after(t *testing.T, s delivery.Snapshot, c delivery.Change) *pb.Document {
+	t.Helper()
+	fields, err := encodeFields(c.AppliedTo(s.Fields), "projects/p/databases/(default)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pb.Document{Name: "projects/p/databases/(default)/documents/mail/" + s.ID, Fields: fields, UpdateTime: timestamppb.Now()}
+}
+
+// A write that was applied but never answered is known by its own lease, one
+// that somebody else was faster with is a conflict.
+func TestUnansweredClaimKnowsItsOwnSuccess(t *testing.T) {
+	for name, c := range map[string]struct {
+		lease string
+		want  error
+	}{
+		"ours":      {"mine", nil},
+		"another's": {"theirs", delivery.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			snap, claim := claimable("a")
+			theirs := claim
+			theirs.Set = map[string]any{}
+			for k, v := range claim.Set {
+				theirs.Set[k] = v
+			}
+			theirs.Set["leaseId"] = c.lease
+			q := serve(t, &troubled{
+				batch: func(attempt int, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
+					if attempt == 1 {
+						return nil, status.Error(codes.Unavailable, "gone before the answer")
+					}
+					return all(r, codes.FailedPrecondition), nil
+				},
+				get: func() (*pb.Document, error) { return after(t, snap, theirs), nil },
+			})
+			if _, err := q.Apply(t.Context(), snap, claim); !errors.Is(err, c.want) {
+				t.Errorf("error %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+func TestUnansweredEndKnowsItsOwnSuccess(t *testing.T) {
+	snap, claim := claimable("a")
+	claimed := delivery.Snapshot{ID: "a", Fields: claim.AppliedTo(snap.Fields), UpdateTime: time.Now()}
+	end := func(r delivery.Record) delivery.Change {
+		return r.Delivered(delivery.Sent{Response: "250 ok"}, time.Now())
+	}
+	ended := end(delivery.ReadRecord(claimed.Fields))
+	q := serve(t, &troubled{
+		batch: func(int, *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
+			return nil, status.Error(codes.DeadlineExceeded, "too late")
+		},
+		get: func() (*pb.Document, error) { return after(t, claimed, ended), nil },
+	})
+	got, err := q.Finish(t.Context(), claimed, end)
+	if err != nil || delivery.ReadRecord(got.Fields).Attempts != 1 {
+		t.Errorf("%v, %v", got.Fields, err)
+	}
+}
+
+// An end that does not fit into the document is put down without its lists.
+func TestEndThatDoesNotFitIsTerse(t *testing.T) {
+	snap, claim := claimable("a")
+	claimed := delivery.Snapshot{ID: "a", Fields: claim.AppliedTo(snap.Fields), UpdateTime: time.Now()}
+	q := serve(t, &troubled{batch: func(_ int, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
+		if proto.Size(r) > 800 {
+			return nil, status.Error(codes.InvalidArgument, "maximum entity size is 1048576 bytes")
+		}
+		return all(r, codes.OK), nil
+	}})
+	recipients := make([]delivery.Recipient, 100)
+	got, err := q.Finish(t.Context(), claimed, func(r delivery.Record) delivery.Change {
+		return r.Delivered(delivery.Sent{Recipients: recipients}, time.Now())
+	})
+	record, _ := got.Fields["delivery"].(delivery.Fields)
+	if err != nil || record["state"] != "SUCCESS" || record["info"] != nil {
+		t.Errorf("%v, %v", record, err)
+	}
+}
+
+// A write that Firestore refuses harms no other in its request, and no request
+// has two writes of one document.
+func TestBadWriteHarmsNoOther(t *testing.T) {
+	held := make(chan struct{})
+	s := &troubled{batch: func(attempt int, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
+		if attempt <= maxFlights {
+			<-held // until the others wait
+		}
+		for _, w := range r.GetWrites() {
+			if idOf(w.GetUpdate().GetName()) == "bad" {
+				return nil, status.Error(codes.InvalidArgument, "bad write")
+			}
+		}
+		return all(r, codes.OK), nil
+	}}
+	q := serve(t, s)
+	var writes sync.WaitGroup
+	apply := func(id string, want bool) {
+		writes.Go(func() {
+			snap, claim := claimable(id)
+			if _, err := q.Apply(t.Context(), snap, claim); (err == nil) != want {
+				t.Errorf("%s: %v", id, err)
+			}
+		})
+	}
+	apply("first", true)
+	apply("second", true)
+	waitUntil(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.batches) == maxFlights })
+	for _, id := range []string{"a", "b", "twice", "twice", "c"} {
+		apply(id, true)
+	}
+	apply("bad", false)
+	waitUntil(t, func() bool { q.batch.mu.Lock(); defer q.batch.mu.Unlock(); return len(q.batch.waiting) == 6 })
+	close(held)
+	writes.Wait()
+	for _, ids := range s.batches {
+		slices.Sort(ids)
+		if len(slices.Compact(slices.Clone(ids))) != len(ids) {
+			t.Errorf("one request had %v", ids)
+		}
+	}
+}
+
+// waitUntil returns once cond holds.
+func waitUntil(t *testing.T, cond func() bool) {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !cond() {
+		select {
+		case <-again.C:
+		case <-t.Context().Done():
+			t.Fatal("the condition never held")
+		}
+	}
+}
