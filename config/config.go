@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ type Config struct {
 	SMTP smtp.Options
 
 	AllowHosts         []string // hosts attachments may be fetched from in any network
+	AllowBuckets       []string // buckets gs:// attachments may come from
+	MaxRecipients      int      // of one mail
 	MaxAttachmentBytes int64
 	MaxAttachments     int
 	MaxMessageBytes    int64
@@ -52,6 +55,10 @@ type Config struct {
 	SweepInterval time.Duration
 	DrainTimeout  time.Duration
 
+	// Warnings say what has no effect, or another than it seems, a line each:
+	// settings that the extension lets pass, too.
+	Warnings []string
+
 	settings []Setting
 }
 
@@ -65,6 +72,8 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		TTL:            r.ttl(),
 
 		AllowHosts:         r.hosts("ATTACHMENT_ALLOW_HOSTS"),
+		AllowBuckets:       r.buckets("ATTACHMENT_ALLOW_BUCKETS"),
+		MaxRecipients:      int(r.number("MAX_RECIPIENTS", 1, 100_000)),
 		MaxAttachmentBytes: r.number("ATTACHMENT_MAX_BYTES", 1, math.MaxInt64),
 		MaxAttachments:     int(r.number("ATTACHMENT_MAX_COUNT", 1, 1000)),
 		MaxMessageBytes:    r.number("MAX_MESSAGE_BYTES", 1, math.MaxInt64),
@@ -85,7 +94,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 	if len(r.faults) > 0 {
 		return Config{}, errors.Join(r.faults...)
 	}
-	c.settings = r.settings()
+	c.settings, c.Warnings = r.settings(), r.warnings
 	return c, nil
 }
 
@@ -189,7 +198,11 @@ func (r *reader) address(name string) string {
 	return v
 }
 
+// hosts reads a list of hosts. An empty one names none.
 func (r *reader) hosts(name string) []string {
+	if !r.isSet(name) {
+		return nil
+	}
 	list := r.list(name)
 	for _, host := range list {
 		_, err := hostName(host)
@@ -200,24 +213,74 @@ func (r *reader) hosts(name string) []string {
 	return list
 }
 
+// buckets reads names of Cloud Storage buckets.
+func (r *reader) buckets(name string) []string {
+	if !r.isSet(name) {
+		return nil
+	}
+	list := r.list(name)
+	for _, bucket := range list {
+		if strings.ContainsAny(bucket, "/: ") || strings.Trim(bucket, ".") == "" {
+			r.fault(name, "has "+quote(bucket)+" in it, which is not a bucket's name", "write names without gs:// and path, as invoices,newsletter-images")
+		}
+	}
+	return list
+}
+
 // ttl reads when documents expire. The limits keep the time within what
-// Firestore stores, up to the year 9999.
+// Firestore stores, from the year 1 to 9999.
 func (r *reader) ttl() delivery.TTL {
+	const name = "TTL_EXPIRE_VALUE"
 	unit := r.choice("TTL_EXPIRE_TYPE", "never", "hour", "day", "week", "month", "year")
 	if unit == "never" {
 		return delivery.TTL{}
 	}
-	most := int64(100_000)
+	most := 100_000
 	switch unit {
 	case "month":
 		most = 12_000
 	case "year":
 		most = 1_000
 	}
-	if r.required("TTL_EXPIRE_VALUE", "7 to keep documents for 7 "+unit+"s") == "" {
+	v := r.required(name, "7 to keep documents for 7 "+unit+"s")
+	if v == "" {
 		return delivery.TTL{}
 	}
-	return delivery.TTL{Unit: unit, Value: int(r.number("TTL_EXPIRE_VALUE", 0, most))}
+	n, ok := leadingNumber(v)
+	switch {
+	case !ok || n < -most || n > most:
+		r.fault(name, "is "+quote(v), fmt.Sprintf("write a whole number from 0 to %d", most))
+		return delivery.TTL{}
+	case strconv.Itoa(n) != v:
+		r.warn(name, fmt.Sprintf("is %s and counts as %d", quote(v), n), "write a whole number")
+	case n < 0:
+		r.warn(name, "is "+quote(v)+": documents expire before they are sent", "write a whole number from 0 to "+strconv.Itoa(most))
+	}
+	return delivery.TTL{Unit: unit, Value: n}
+}
+
+// leadingNumber reads the whole number that a value begins with, as
+// JavaScript's parseInt does: decimal, or hexadecimal after 0x.
+func leadingNumber(v string) (int, bool) {
+	digits, base := strings.TrimLeft(v, "+-"), 10
+	if len(v)-len(digits) > 1 {
+		return 0, false
+	}
+	if rest := strings.TrimPrefix(strings.ToLower(digits), "0x"); len(rest) < len(digits) {
+		digits, base = rest, 16
+	}
+	end := 0
+	for end < len(digits) {
+		if _, err := strconv.ParseUint(digits[end:end+1], base, 8); err != nil {
+			break
+		}
+		end++
+	}
+	n, err := strconv.ParseInt(digits[:end], base, 32)
+	if strings.HasPrefix(v, "-") {
+		n = -n
+	}
+	return int(n), err == nil
 }
 
 func (r *reader) logLevel() zerolog.Level {

@@ -152,9 +152,10 @@ func TestWrongSMTPSettings(t *testing.T) {
 		"no URI":                     {env("SMTP_CONNECTION_URI", ""), "SMTP_CONNECTION_URI is empty"},
 		"not a URI":                  {env("SMTP_CONNECTION_URI", "not a uri"), "SMTP_CONNECTION_URI is not an SMTP connection URI"},
 		"unknown option":             {env("SMTP_CONNECTION_URI", "smtp://h/?requiretls=true"), `SMTP_CONNECTION_URI has the unknown option "requiretls"`},
-		"rate limit":                 {env("SMTP_CONNECTION_URI", "smtp://h/?rateLimit=5"), `SMTP_CONNECTION_URI has the unknown option "rateLimit"`},
+		"another way than SMTP":      {env("SMTP_CONNECTION_URI", "smtp://h/?lmtp=true"), "SMTP_CONNECTION_URI has a wrong lmtp: remove it"},
+		"through a proxy":            {env("SMTP_CONNECTION_URI", "smtp://h/?proxy=http://p"), "SMTP_CONNECTION_URI has a wrong proxy: remove it"},
 		"option twice":               {env("SMTP_CONNECTION_URI", "smtp://h/?pool=true&pool=true"), "SMTP_CONNECTION_URI has the option pool more than once"},
-		"wrong option":               {env("SMTP_CONNECTION_URI", "smtp://h/?greetingTimeout=5s"), "SMTP_CONNECTION_URI has a wrong greetingTimeout: write a whole number from 1 to 86400000 of milliseconds"},
+		"wrong option":               {env("SMTP_CONNECTION_URI", "smtp://h/?greetingTimeout=5s"), "SMTP_CONNECTION_URI has a wrong greetingTimeout: write a whole number from 0 to 86400000 of milliseconds"},
 		"wrong TLS version":          {env("SMTP_CONNECTION_URI", "smtp://h/?tls.minVersion=1.2"), "SMTP_CONNECTION_URI has a wrong tls.minVersion"},
 		"TLS on and off":             {env("SMTP_CONNECTION_URI", "smtp://h/?requireTLS=true&ignoreTLS=true"), "SMTP_CONNECTION_URI has both"},
 		"scheme and secure differ":   {env("SMTP_CONNECTION_URI", "smtp://h/?secure=true"), "SMTP_CONNECTION_URI has a wrong secure: remove it"},
@@ -162,7 +163,7 @@ func TestWrongSMTPSettings(t *testing.T) {
 		"timeout in two places":      {env("SMTP_CONNECTION_URI", "smtp://h/?socketTimeout=5", "SMTP_SOCKET_TIMEOUT", "5s"), "SMTP_CONNECTION_URI has a wrong socketTimeout: remove it from the URI"},
 		"TLS option in two places":   {env("SMTP_CONNECTION_URI", "smtp://h/?tls.rejectUnauthorized=false", "TLS_OPTIONS", `{"rejectUnauthorized":true}`), "SMTP_CONNECTION_URI has a wrong tls.rejectUnauthorized: give it once"},
 		"password with a line break": {env("SMTP_PASSWORD", "hunter2\n"), "SMTP_PASSWORD has a line break"},
-		"auth type":                  {env("AUTH_TYPE", "oauth2"), `AUTH_TYPE is "oauth2"`},
+		"auth type without a URI":    {env("AUTH_TYPE", "oauth2", "SMTP_CONNECTION_URI", ""), `AUTH_TYPE is "oauth2"`},
 		"boolean":                    {env("SMTP_ALLOW_PLAINTEXT_AUTH", "yes"), `SMTP_ALLOW_PLAINTEXT_AUTH is "yes": use one of true, false`},
 		"socket outlives attempt":    {env("SMTP_SOCKET_TIMEOUT", "50s"), "SMTP_SOCKET_TIMEOUT is 50s, and an attempt has only 50s"},
 		"OAuth2 without anything":    {env("AUTH_TYPE", "OAuth2"), "REFRESH_TOKEN is not set"},
@@ -171,6 +172,49 @@ func TestWrongSMTPSettings(t *testing.T) {
 		"token over http":            {env("AUTH_TYPE", "OAuth2", "OAUTH_TOKEN_URL", "http://a.test"), "OAUTH_TOKEN_URL is"},
 	} {
 		c.check(t, name)
+	}
+}
+
+// What the extension takes, and does nothing with, is told and no fault.
+func TestWhatTheExtensionLetsPassIsAWarning(t *testing.T) {
+	for name, c := range map[string]wrong{
+		"nothing to say":        {env(), ""},
+		"hosts none":            {env("ATTACHMENT_ALLOW_HOSTS", ""), ""},
+		"TLS options of null":   {env("TLS_OPTIONS", "null"), ""},
+		"an option not for us":  {env("SMTP_CONNECTION_URI", "smtp://h/?rateLimit=5"), `SMTP_CONNECTION_URI has the option "rateLimit", which has no effect: remove it`},
+		"a TLS option":          {env("SMTP_CONNECTION_URI", "smtp://h/?tls.ciphers=HIGH"), `SMTP_CONNECTION_URI has the option "tls.ciphers"`},
+		"cipher suites":         {env("TLS_OPTIONS", `{"ciphers":"SSLv3"}`), `TLS_OPTIONS has "ciphers", which has no effect: remove it`},
+		"a TLS option misspelt": {env("TLS_OPTIONS", `{"rejectUnauthorised":false}`), `TLS_OPTIONS has "rejectUnauthorised"`},
+		"auth type":             {env("AUTH_TYPE", "usernamepassword"), `AUTH_TYPE is "usernamepassword" and counts as UsernamePassword: use one of`},
+	} {
+		got, err := load(c.env)
+		if err != nil || (c.want == "") != (len(got.Warnings) == 0) || c.want != "" && !strings.HasPrefix(got.Warnings[0], c.want) {
+			t.Errorf("%s: got %q, %v, want %s …", name, got.Warnings, err, c.want)
+		}
+	}
+}
+
+// TTL_EXPIRE_VALUE is read by JavaScript's parseInt.
+func TestTheTTLIsReadAsByTheExtension(t *testing.T) {
+	for in, want := range map[string]struct {
+		value int
+		warns bool
+	}{
+		"7": {7, false}, " 4 ": {4, false}, "0": {0, false}, "+2": {2, true}, "007": {7, true}, "-1": {-1, true},
+		"1.9": {1, true}, "3x": {3, true}, "0x10": {16, true}, "1e2": {1, true}, "-0X1f": {-31, true},
+	} {
+		c, err := load(env("TTL_EXPIRE_TYPE", "day", "TTL_EXPIRE_VALUE", in))
+		if want := (delivery.TTL{Unit: "day", Value: want.value}); err != nil || c.TTL != want {
+			t.Errorf("%q: got %+v, %v", in, c.TTL, err)
+		}
+		if warns := len(c.Warnings) > 0; warns != want.warns {
+			t.Errorf("%q: warnings %q", in, c.Warnings)
+		}
+	}
+	for _, in := range []string{"x", "-", "+-1", "--1", "0x", "100001", "-100001", "99999999999", ".5"} {
+		if c, err := load(env("TTL_EXPIRE_TYPE", "day", "TTL_EXPIRE_VALUE", in)); err == nil {
+			t.Errorf("%q: got %+v", in, c.TTL)
+		}
 	}
 }
 
@@ -263,7 +307,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 			t.Errorf("shows a secret: %s", s)
 		}
 	}
-	for _, want := range []string{"DEFAULT_FROM=a@b.test", "SMTP_PASSWORD=[secret]", "CONCURRENCY=64"} {
+	for _, want := range []string{"DEFAULT_FROM=[address]", "SMTP_PASSWORD=[secret]", "CONCURRENCY=64"} {
 		if !strings.Contains(shown[0], want) {
 			t.Errorf("%s is not in %s", want, shown[0])
 		}

@@ -27,6 +27,8 @@ type reader struct {
 	lookup func(string) (string, bool)
 	rows   map[string]Variable
 	faults []error
+
+	warnings []string
 }
 
 func newReader(lookup func(string) (string, bool)) *reader {
@@ -39,6 +41,12 @@ func newReader(lookup func(string) (string, bool)) *reader {
 
 func (r *reader) fault(name, problem, remedy string) {
 	r.faults = append(r.faults, &Fault{Variable: name, Problem: problem, Remedy: remedy})
+}
+
+// warn notes what the extension takes, and lets pass without effect or with
+// another than it seems to have.
+func (r *reader) warn(name, problem, remedy string) {
+	r.warnings = append(r.warnings, (&Fault{Variable: name, Problem: problem, Remedy: remedy}).Error())
 }
 
 // isSet reports whether the environment gives the variable a value.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,10 +32,9 @@ func (r *reader) smtp() smtp.Options {
 		SocketTimeout:      r.duration("SMTP_SOCKET_TIMEOUT", time.Millisecond, 10*time.Minute),
 	}
 	t := r.tlsJSON()
-	switch r.choice("AUTH_TYPE", authPassword, authAPIKey, authOAuth2) {
-	case authOAuth2:
+	if r.authType() == authOAuth2 {
 		r.oauth2(&o)
-	default:
+	} else {
 		r.uri(&o, t)
 	}
 	var err error
@@ -42,6 +42,18 @@ func (r *reader) smtp() smtp.Options {
 		r.fault("TLS_OPTIONS", "cannot be used", err.Error())
 	}
 	return o
+}
+
+// authType reads AUTH_TYPE. For the extension any value but OAuth2 means the
+// URI; where there is no URI, such a value is a fault.
+func (r *reader) authType() string {
+	const name = "AUTH_TYPE"
+	types := []string{authPassword, authAPIKey, authOAuth2}
+	if v := r.text(name); r.isSet("SMTP_CONNECTION_URI") && !slices.Contains(types, v) {
+		r.warn(name, "is "+quote(v)+" and counts as "+authPassword, "use one of "+strings.Join(types, ", "))
+		return authPassword
+	}
+	return r.choice(name, types...)
 }
 
 // uri reads SMTP_CONNECTION_URI and SMTP_PASSWORD.
@@ -120,11 +132,16 @@ func (r *reader) uriOptions(o *smtp.Options, t *tlsSettings, u uri) {
 	for _, option := range uriOptions() {
 		known[option.name] = option
 	}
+	for _, name := range [...]string{"lmtp", "proxy", "service", "sendmail", "streamTransport", "jsonTransport"} {
+		known[name] = uriOption{name, unsupported}
+	}
 	for _, key := range sortedKeys(u.options) {
 		option, ok := known[key]
 		switch {
-		case !ok:
+		case !ok && (strings.Contains(key, "@") || slices.ContainsFunc(uriOptions(), func(o uriOption) bool { return strings.EqualFold(o.name, key) })):
 			r.fault(name, "has the unknown option "+quote(key), "remove it, or use one of "+uriOptionNames())
+		case !ok:
+			r.warn(name, "has the option "+quote(key)+", which has no effect", "remove it, or use one of "+uriOptionNames())
 		case len(u.options[key]) > 1:
 			r.fault(name, "has the option "+key+" more than once", "give it once")
 		default:
@@ -173,10 +190,10 @@ func uriOptions() []uriOption {
 		{"localAddress", setLocalAddress},
 		{"logger", ignoreFlag},
 		{"maxConnections", func(t uriTarget, v string) error {
-			return t.count(&t.MaxConnections, "SMTP_MAX_CONNECTIONS", 1, 1000, v)
+			return t.count(&t.MaxConnections, "SMTP_MAX_CONNECTIONS", 1000, v)
 		}},
 		{"maxMessages", func(t uriTarget, v string) error {
-			return t.count(&t.MaxMessages, "SMTP_MAX_MESSAGES_PER_CONNECTION", 1, 1_000_000, v)
+			return t.count(&t.MaxMessages, "SMTP_MAX_MESSAGES_PER_CONNECTION", 1_000_000, v)
 		}},
 		{"name", setName},
 		{"opportunisticTLS", func(t uriTarget, v string) error { return t.startTLS(t.StartTLS, v) }},
@@ -188,13 +205,7 @@ func uriOptions() []uriOption {
 		}},
 		{"tls.maxVersion", func(t uriTarget, v string) error { return t.tls.set("maxVersion", v) }},
 		{"tls.minVersion", func(t uriTarget, v string) error { return t.tls.set("minVersion", v) }},
-		{"tls.rejectUnauthorized", func(t uriTarget, v string) error {
-			reject, err := flag(v)
-			if err != nil {
-				return err
-			}
-			return t.tls.set("rejectUnauthorized", reject)
-		}},
+		{"tls.rejectUnauthorized", setReject},
 		{"tls.servername", func(t uriTarget, v string) error { return t.tls.set("servername", v) }},
 	}
 }
@@ -207,27 +218,32 @@ func uriOptionNames() string {
 	return strings.Join(names, ", ")
 }
 
+// timeout and count read numbers. As for nodemailer, 0 stands for the default.
 func (t uriTarget) timeout(into *time.Duration, variable, v string) error {
-	n, err := wholeNumber(v, 1, 86_400_000)
+	n, err := wholeNumber(v, 0, 86_400_000)
 	if err != nil {
 		return fmt.Errorf("%w of milliseconds", err)
 	}
 	if variable != "" && t.reader.isSet(variable) {
 		return errors.New("remove it from the URI: " + variable + " sets it, too")
 	}
-	*into = time.Duration(n) * time.Millisecond
+	if n > 0 {
+		*into = time.Duration(n) * time.Millisecond
+	}
 	return nil
 }
 
-func (t uriTarget) count(into *int, variable string, low, high int, v string) error {
-	n, err := wholeNumber(v, low, high)
+func (t uriTarget) count(into *int, variable string, high int, v string) error {
+	n, err := wholeNumber(v, 0, high)
 	if err != nil {
 		return err
 	}
 	if t.reader.isSet(variable) {
 		return errors.New("remove it from the URI: " + variable + " sets it, too")
 	}
-	*into = n
+	if n > 0 {
+		*into = n
+	}
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 // Setting is a variable as it was read.
 type Setting struct {
 	Name  string
-	Value string // its default where it was not set; [secret] for a secret
+	Value string // its default where it was not set; [secret] for a secret, [address] for an address
 	Set   bool   // by the environment
 }
 
@@ -27,8 +27,11 @@ func (r *reader) settings() []Setting {
 			v, _ := r.lookup(row.Name)
 			s.Value = strings.TrimSpace(v)
 		}
-		if row.Secret {
+		switch {
+		case row.Secret:
 			s.Value = smtp.Secret(s.Value).String()
+		case row.Private && s.Value != "":
+			s.Value = "[address]"
 		}
 		if s.Value != "" {
 			out = append(out, s)
@@ -38,7 +41,7 @@ func (r *reader) settings() []Setting {
 }
 
 // Settings returns every variable that has a value, in the table's order,
-// secrets as [secret].
+// secrets and addresses left out.
 func (c Config) Settings() []Setting { return c.settings }
 
 // Format prints the settings, whatever the verb.

@@ -14,6 +14,7 @@ type Variable struct {
 	Default string // the value it has if it is not set; empty for none
 	Meaning string
 	Secret  bool // its value is never shown
+	Private bool // its value is an address, and not logged
 
 	ours bool // not one of the extension's: set to nothing is a fault
 }
@@ -58,10 +59,11 @@ func firestoreVariables() []Variable {
 
 func mailVariables() []Variable {
 	return []Variable{
-		{Group: groupMail, Name: "DEFAULT_FROM", Meaning: "Sender of documents without a from, as Shop <shop@example.com>. If it is not set, such documents end in ERROR."},
-		{Group: groupMail, Name: "DEFAULT_REPLY_TO", Meaning: "Reply-To of documents without a replyTo."},
+		{Group: groupMail, Name: "DEFAULT_FROM", Private: true, Meaning: "Sender of documents without a from, as Shop <shop@example.com>. If it is not set, such documents end in ERROR."},
+		{Group: groupMail, Name: "DEFAULT_REPLY_TO", Private: true, Meaning: "Reply-To of documents without a replyTo."},
 		{Group: groupMail, Name: "TTL_EXPIRE_TYPE", Default: "never", Meaning: "Unit of TTL_EXPIRE_VALUE: never, hour, day, week, month or year. It sets delivery.expireAt, for a TTL policy of Firestore."},
 		{Group: groupMail, Name: "TTL_EXPIRE_VALUE", Meaning: "How many of these units after delivery.startTime a document may be deleted, a whole number. Required unless TTL_EXPIRE_TYPE is never."},
+		{Group: groupMail, Name: "MAX_RECIPIENTS", Default: "1000", Meaning: "Recipients of one mail, and UIDs of one document.", ours: true},
 		{Group: groupMail, Name: "MAX_MESSAGE_BYTES", Default: "36700160", Meaning: "Largest message to send, encoded attachments included.", ours: true},
 	}
 }
@@ -86,7 +88,7 @@ func oauth2Variables() []Variable {
 		{Group: groupOAuth2, Name: "HOST", Meaning: "Required. The server, as smtp.gmail.com. Ignored with any other AUTH_TYPE, as are all in this group."},
 		{Group: groupOAuth2, Name: "OAUTH_PORT", Meaning: "The server's port; if it is not set, 465 with OAUTH_SECURE=true, else 587."},
 		{Group: groupOAuth2, Name: "OAUTH_SECURE", Default: "false", Meaning: "true for TLS from the first byte, false for STARTTLS."},
-		{Group: groupOAuth2, Name: "USER", Meaning: "Required. The account to send as."},
+		{Group: groupOAuth2, Name: "USER", Private: true, Meaning: "Required. The account to send as."},
 		{Group: groupOAuth2, Name: "CLIENT_ID", Meaning: "Required. The OAuth client's ID."},
 		{Group: groupOAuth2, Name: "CLIENT_SECRET", Secret: true, Meaning: "Required. The OAuth client's secret."},
 		{Group: groupOAuth2, Name: "REFRESH_TOKEN", Secret: true, Meaning: "Required. The refresh token access tokens are fetched with."},
@@ -96,6 +98,7 @@ func oauth2Variables() []Variable {
 
 func contentVariables() []Variable {
 	return []Variable{
+		{Group: groupContent, Name: "ATTACHMENT_ALLOW_BUCKETS", Meaning: "Cloud Storage buckets, separated by commas, from which gs:// attachments may come. They are read with the worker's own identity, whoever wrote the document.", ours: true},
 		{Group: groupContent, Name: "ATTACHMENT_ALLOW_HOSTS", Meaning: "Host names and IP addresses without port, separated by commas, from which attachments may be fetched whatever network they are in; only they are sent a document's httpHeaders.", ours: true},
 		{Group: groupContent, Name: "ATTACHMENT_MAX_BYTES", Default: "26214400", Meaning: "Largest attachment, before it is encoded.", ours: true},
 		{Group: groupContent, Name: "ATTACHMENT_MAX_COUNT", Default: "100", Meaning: "Attachments a document may have, 1 to 1000.", ours: true},

@@ -31,11 +31,15 @@ func (r *reader) tlsJSON() *tlsSettings {
 	}
 	const example = `write a JSON object, as {"minVersion":"TLSv1.3"}, or unset it`
 	var options map[string]any
-	if err := json.Unmarshal([]byte(text), &options); err != nil || options == nil {
+	if err := json.Unmarshal([]byte(text), &options); err != nil {
 		r.fault("TLS_OPTIONS", "is not a JSON object", example)
 		return t
 	}
 	for _, name := range slices.Sorted(maps.Keys(options)) {
+		if !slices.Contains(tlsNames(), name) {
+			r.warn("TLS_OPTIONS", "has "+quote(name)+", which has no effect", "remove it; there are "+strings.Join(tlsNames(), ", ")+", and only TLS's secure cipher suites are used")
+			continue
+		}
 		if err := t.set(name, options[name]); err != nil {
 			r.fault("TLS_OPTIONS", "has a wrong "+quote(name), err.Error())
 		}
@@ -43,7 +47,12 @@ func (r *reader) tlsJSON() *tlsSettings {
 	return t
 }
 
-// set takes in one option. The error says what to write instead.
+// tlsNames lists the options that take effect.
+func tlsNames() []string {
+	return []string{"rejectUnauthorized", "servername", "minVersion", "maxVersion", "ca", "cert", "key"}
+}
+
+// set takes in one option of tlsNames. The error says what to write instead.
 func (t *tlsSettings) set(name string, v any) error {
 	if t.given[name] {
 		return errors.New("give it once, in TLS_OPTIONS or in SMTP_CONNECTION_URI")
@@ -71,10 +80,6 @@ func (t *tlsSettings) set(name string, v any) error {
 		return setPEM(&t.cert, v)
 	case "key":
 		return setPEM(&t.key, v)
-	case "ciphers", "secureProtocol":
-		return errors.New("remove it: only TLS's secure cipher suites are used, and versions are set by minVersion and maxVersion")
-	default:
-		return errors.New("remove it, or use one of rejectUnauthorized, servername, minVersion, maxVersion, ca, cert, key")
 	}
 	return nil
 }

@@ -88,12 +88,9 @@ func TestWrongTLSOptionsStopTheStart(t *testing.T) {
 	for in, want := range map[string]string{
 		"rejectUnauthorized: false":      "is not a JSON object",
 		"[]":                             "is not a JSON object",
-		"null":                           "is not a JSON object",
 		`{"rejectUnauthorized":"false"}`: `has a wrong "rejectUnauthorized": write true or false, without`,
-		`{"rejectUnauthorised":false}`:   `has a wrong "rejectUnauthorised": remove it, or use one of`,
 		`{"servername":""}`:              `has a wrong "servername"`,
 		`{"minVersion":"1.2"}`:           `has a wrong "minVersion"`,
-		`{"ciphers":"SSLv3"}`:            `has a wrong "ciphers": remove it`,
 		`{"maxVersion":"TLSv1"}`:         "cannot be used: maxVersion is below TLSv1.2",
 		`{"minVersion":"TLSv1.3","maxVersion":"TLSv1.2"}`: "cannot be used: maxVersion is below minVersion",
 		`{"ca":"ca.pem"}`:                                      `has a wrong "ca": write PEM`,

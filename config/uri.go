@@ -28,7 +28,6 @@ var (
 	errNoHost   = errors.New("names no host")
 	errHost     = errors.New("has a host that cannot be one; special characters in user and password must be percent-encoded (# is %23, / is %2F, ? is %3F)")
 	errPort     = errors.New("has a port that is not from 1 to 65535; special characters in user and password must be percent-encoded (# is %23, / is %2F, ? is %3F)")
-	errPath     = errors.New("has a path or fragment")
 	errQuery    = errors.New("has options that cannot be read")
 	errImplicit = errors.New("has the port for TLS from the first byte, 465, and the scheme smtp")
 	errControl  = errors.New("has an encoded line break or NUL in user or password")
@@ -60,8 +59,8 @@ func parseURI(s string) (uri, error) {
 	if err := u.setAddress(address); err != nil {
 		return uri{}, err
 	}
-	if path != "" || fragment != "" {
-		return uri{}, errPath
+	if strings.Contains(path+fragment, "@") {
+		return uri{}, errHost // what is meant to be before the @ is taken for the host
 	}
 	user, password, _ := strings.Cut(login, ":")
 	u.user, u.password = unescape(user), unescape(password)

@@ -54,14 +54,32 @@ func setPool(t uriTarget, v string) error {
 	return err
 }
 
-// setSecure refuses to say twice, and differently, whether TLS is used from the
-// first byte. For the extension the scheme wins silently.
+// setSecure refuses smtp with secure=true: for the extension the scheme wins
+// silently, and whoever wrote it did not mean to send without TLS.
 func setSecure(t uriTarget, v string) error {
 	secure, err := flag(v)
-	if err == nil && secure != t.uri.secure {
+	if err == nil && secure && !t.uri.secure {
 		return errors.New("remove it: the scheme smtps means TLS from the first byte, the scheme smtp means STARTTLS")
 	}
 	return err
+}
+
+// setReject reads whether certificates are verified. As for Node, only false
+// says that they are not.
+func setReject(t uriTarget, v string) error {
+	if _, err := flag(v); err != nil {
+		return err
+	}
+	return t.tls.set("rejectUnauthorized", v != "false")
+}
+
+// unsupported refuses an option of nodemailer's without which the mail would go
+// another way than it says.
+func unsupported(_ uriTarget, v string) error {
+	if off, err := flag(v); err == nil && !off {
+		return nil
+	}
+	return errors.New("remove it: only SMTP, straight to the server of the URI, is supported")
 }
 
 func setMechanism(t uriTarget, v string) error {

@@ -128,12 +128,21 @@ func (r Record) Expired() Change {
 // with nothing to send yet, or whose delivery field has no state. It is no
 // attempt. A departure from the extension, which says nothing.
 func (r Record) Refused(ttl TTL, now time.Time) Change {
+	if r.Malformed {
+		return r.refused(malformed(), ttl, now)
+	}
+	return r.refused(incomplete(), ttl, now)
+}
+
+// TooLarge returns the change for a document of size bytes, above [MaxSize],
+// which must not be sent: what happened could not be recorded. It is no attempt.
+func (r Record) TooLarge(size int, ttl TTL, now time.Time) Change {
+	return r.refused(tooLarge(size), ttl, now)
+}
+
+func (r Record) refused(f *Failure, ttl TTL, now time.Time) Change {
 	c := Change{State: Error, Set: Fields{}}
-	f := incomplete()
-	switch {
-	case r.Malformed:
-		f = malformed()
-	case r.State == None:
+	if r.State == None && !r.Malformed {
 		c.Set = begun(ttl, now)
 	}
 	c.Set[fieldState] = string(Error)

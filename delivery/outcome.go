@@ -87,8 +87,7 @@ func malformed() *Failure {
 	}
 }
 
-// TooLarge is the failure of a document of size bytes, above [MaxSize].
-func TooLarge(size int) *Failure {
+func tooLarge(size int) *Failure {
 	return &Failure{
 		Class: Permanent, Phase: PhaseDecode,
 		Message: fmt.Sprintf("Document is too large: %d bytes leave no room for the delivery record.", size),

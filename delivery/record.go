@@ -71,7 +71,7 @@ func ReadRecord(doc Fields) Record {
 	}
 	r := Record{
 		State:       State(text(f[fieldState])),
-		Attempts:    number(f[fieldAttempts]),
+		Attempts:    min(max(number(f[fieldAttempts]), 0), maxAttempts),
 		NextAttempt: moment(f[fieldNextAttempt]),
 		Lease:       Lease{ID: text(f[fieldLeaseID]), Expires: moment(f[fieldLeaseExpire])},
 		Error:       text(f[fieldError]),
@@ -82,6 +82,9 @@ func ReadRecord(doc Fields) Record {
 	r.Malformed = r.State == None
 	return r
 }
+
+// maxAttempts is the highest number of attempts that is believed.
+const maxAttempts = 1 << 31
 
 // falsy reports whether JavaScript holds a Firestore value for false.
 func falsy(v any) bool {

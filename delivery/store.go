@@ -11,6 +11,10 @@ var (
 	// ErrLeaseLost: the record belongs to another claim by now.
 	ErrLeaseLost = errors.New("lease was lost to another claim")
 
+	// ErrRefused: the document can't hold what was to be written, as one that is
+	// full already can't.
+	ErrRefused = errors.New("document can't hold the change")
+
 	// ErrGone: the document has been deleted.
 	ErrGone = errors.New("document has been deleted")
 )

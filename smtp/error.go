@@ -40,6 +40,7 @@ const (
 	CauseTLS       Cause = "tls"       // handshake or verification failed
 	CauseProtocol  Cause = "protocol"  // the server talks nonsense
 	CauseCancelled Cause = "cancelled" // the caller's context ended
+	CauseBusy      Cause = "busy"      // no connection became free by Mail.StartBy
 	CauseToken     Cause = "token"     // no OAuth2 access token to be had
 	CauseLocal     Cause = "local"     // refused here, before the server was asked
 	CauseNetwork   Cause = "network"   // anything else below SMTP
@@ -49,6 +50,7 @@ const (
 // nothing was sent because it must not be.
 var (
 	ErrClosed             = errors.New("the server closed the connection")
+	ErrBusy               = errors.New("no connection became free in time")
 	ErrPoolClosed         = errors.New("the pool is closed")
 	ErrNoRecipients       = errors.New("no recipients defined")
 	ErrInvalidAddress     = errors.New("address with a control character or an angle bracket")
@@ -166,6 +168,8 @@ func (e *Error) Cause() Cause {
 	switch err := e.Err; {
 	case errors.Is(err, errCancelled):
 		return CauseCancelled
+	case errors.Is(err, ErrBusy):
+		return CauseBusy
 	case isLocal(err):
 		return CauseLocal
 	case errors.As(err, &token):

@@ -16,6 +16,10 @@ type Mail struct {
 
 	// Deadline ends the attempt however far it has come; zero for none.
 	Deadline time.Time
+
+	// StartBy ends the wait for a free connection with ErrBusy, so that a mail
+	// that begins has time enough to end; zero for Deadline.
+	StartBy time.Time
 }
 
 // outgoing is a Mail made ready before the first command goes out.

@@ -69,7 +69,7 @@ func (p *Pool) Send(ctx context.Context, m Mail) (Result, error) {
 		ctx, stop = context.WithDeadline(ctx, m.Deadline)
 		defer stop()
 	}
-	if err := p.enter(ctx); err != nil {
+	if err := p.enter(ctx, m.StartBy); err != nil {
 		return Result{}, &Error{Stage: StageConnect, Err: err}
 	}
 	defer p.running.Done()
@@ -102,11 +102,16 @@ func (p *Pool) Close() error {
 	return nil
 }
 
-// enter waits for a slot. The caller holds it, and is counted as running, if
-// there is no error.
-func (p *Pool) enter(ctx context.Context) error {
+// enter waits for a slot, until startBy unless that is zero. The caller holds
+// it, and is counted as running, if there is no error.
+func (p *Pool) enter(ctx context.Context, startBy time.Time) error {
 	if ctx.Err() != nil {
 		return waited(ctx)
+	}
+	if !startBy.IsZero() {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadlineCause(ctx, startBy, ErrBusy)
+		defer stop()
 	}
 	select {
 	case <-p.done:
@@ -132,6 +137,9 @@ func (p *Pool) enter(ctx context.Context) error {
 }
 
 func waited(ctx context.Context) error {
+	if context.Cause(ctx) == ErrBusy {
+		return ErrBusy
+	}
 	return fmt.Errorf("wait for a connection: %w", cancelled(ctx))
 }
 

@@ -5,22 +5,21 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
-
-	"github.com/rs/zerolog"
 
 	"postrider/delivery"
 	"postrider/smtp"
 )
 
-// handle does what is to be done about a document and returns it as it is then.
-// After an error it is returned with no fields, so that nobody acts on it.
-func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot) delivery.Snapshot {
+// handle does what is to be done about a document, and returns it as it is then
+// if it is known.
+func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot) (delivery.Snapshot, bool) {
 	now, record := time.Now(), delivery.ReadRecord(s.Fields)
 	switch delivery.Decide(record, delivery.Complete(s.Fields), now) {
 	case delivery.Claim:
-		if ctx.Err() != nil {
-			return handled(s)
+		if s.Size > delivery.MaxSize {
+			return w.apply(work, s, record.TooLarge(s.Size, w.options.TTL, now), "refused", w.metrics.refused.Inc)
 		}
 		return w.attempt(ctx, work, s, record)
 	case delivery.Expire:
@@ -28,27 +27,23 @@ func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot) delivery
 	case delivery.Refuse:
 		return w.apply(work, s, record.Refused(w.options.TTL, now), "refused", w.metrics.refused.Inc)
 	}
-	return handled(s)
-}
-
-// handled returns a document about which nothing is left to be done, unless
-// something newer has come.
-func handled(s delivery.Snapshot) delivery.Snapshot {
-	s.Fields = delivery.Fields{"delivery": delivery.Fields{"state": string(delivery.Success)}}
-	return s
+	return s, true
 }
 
 // apply puts down a change that is no attempt.
-func (w *Worker) apply(ctx context.Context, s delivery.Snapshot, c delivery.Change, fact string, count func()) delivery.Snapshot {
+func (w *Worker) apply(ctx context.Context, s delivery.Snapshot, c delivery.Change, fact string, count func()) (delivery.Snapshot, bool) {
 	after, err := w.queue.Apply(ctx, s, c)
+	if errors.Is(err, delivery.ErrRefused) {
+		after, err = w.queue.Apply(ctx, s, c.Terse())
+	}
 	if err != nil {
 		w.lost(s, err)
-		return handled(s)
+		return s, false
 	}
 	count()
 	w.state.note(c.State)
 	w.log.Warn().Str("doc", s.ID).Str("state", string(c.State)).Msg(fact)
-	return after
+	return after, true
 }
 
 // lost says that a document could not be written. A conflict is nobody's fault:
@@ -60,41 +55,67 @@ func (w *Worker) lost(s delivery.Snapshot, err error) {
 		w.log.Debug().Str("doc", s.ID).Err(err).Msg("document was not ours")
 		return
 	}
+	w.metrics.unwritten.Inc()
+	w.state.unwritten()
 	w.log.Error().Str("doc", s.ID).Err(err).Msg("document could not be written")
 }
 
 // attempt claims the document, sends it, and writes down what happened.
-func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, record delivery.Record) delivery.Snapshot {
-	began := time.Now()
-	lease := delivery.Lease{ID: uuid(), Expires: began.Add(w.options.Lease)}
-	claimed, err := w.queue.Apply(work, s, record.Claimed(lease, w.options.TTL, began))
+func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, record delivery.Record) (delivery.Snapshot, bool) {
+	claimed, lease, err := w.claim(ctx, work, s, record)
 	if err != nil {
 		w.lost(s, err)
-		if !errors.Is(err, delivery.ErrConflict) && !errors.Is(err, delivery.ErrGone) {
-			w.disown(work, s, record.Claimed(lease, w.options.TTL, began), lease)
-		}
-		return handled(s)
+		return s, false
 	}
 	w.metrics.claims.WithLabelValues("won").Inc()
 	w.log.Debug().Str("doc", s.ID).Time("lease_until", lease.Expires).Msg("claimed")
-
-	var e ending
+	began, e := time.Now(), ending{released: true}
 	if ctx.Err() == nil {
-		e = w.send(work, claimed, lease, began)
-	} else {
-		e = ending{released: true}
+		e = w.send(work, claimed, lease)
 	}
 	return w.finish(work, claimed, lease, e, began)
 }
 
+// claim takes the document. A lease is worth something only if it has begun
+// just now, so a claim that Firestore does not answer for a while is settled,
+// and made anew with another lease, until ctx ends.
+func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot, record delivery.Record) (delivery.Snapshot, delivery.Lease, error) {
+	for {
+		now := time.Now()
+		lease := delivery.Lease{ID: uuid(), Expires: now.Add(w.options.Lease)}
+		change := record.Claimed(lease, w.options.TTL, now)
+		short, cancel := context.WithTimeout(work, w.options.Margin)
+		claimed, err := w.queue.Apply(short, s, change)
+		timely := short.Err() == nil
+		cancel()
+		if err == nil || timely {
+			return claimed, lease, err
+		}
+		w.disown(work, s, change, lease)
+		if ctx.Err() != nil {
+			return s, lease, err
+		}
+		if w.giveUp != nil {
+			w.giveUp(err)
+			return s, lease, err
+		}
+	}
+}
+
+// lastWord is how long a worker that must stop tries to settle a claim.
+const lastWord = time.Second
+
 // disown hands back a claim that was asked for and never answered, in case
 // Firestore has made it all the same.
 func (w *Worker) disown(work context.Context, s delivery.Snapshot, c delivery.Change, lease delivery.Lease) {
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(work), lease.Expires)
+	ctx, cancel := context.WithDeadline(work, lease.Expires)
+	if work.Err() != nil {
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(work), lastWord)
+	}
 	defer cancel()
-	s.Fields = c.AppliedTo(s.Fields)
-	_, err := w.queue.Finish(ctx, s, delivery.Record.Released)
-	w.log.Debug().Str("doc", s.ID).Err(err).Msg("unanswered claim handed back")
+	unanswered := delivery.Snapshot{ID: s.ID, Fields: c.AppliedTo(s.Fields)}
+	_, err := w.queue.Finish(ctx, unanswered, delivery.Record.Released)
+	w.log.Warn().Str("doc", s.ID).AnErr("err", err).Msg("claim was not answered, handed back")
 }
 
 // ending is how an attempt ended: released, failed, or else sent.
@@ -106,15 +127,18 @@ type ending struct {
 }
 
 // send makes the mail and hands it to the mail server before the lease's end,
-// less the margin that the write-back needs.
-func (w *Worker) send(work context.Context, s delivery.Snapshot, lease delivery.Lease, now time.Time) ending {
-	deadline := lease.Expires.Add(-w.options.Margin)
+// less the margin that the write-back needs. If no connection is free by half
+// that time the mail is handed back: one that begins must have time to end.
+func (w *Worker) send(work context.Context, s delivery.Snapshot, lease delivery.Lease) (e ending) {
+	defer func() {
+		if recover() != nil { // what it says may be part of a mail
+			w.log.Error().Str("doc", s.ID).Bytes("stack", debug.Stack()).Msg("panic while sending")
+			e = ending{failure: broken()}
+		}
+	}()
+	now, deadline := time.Now(), lease.Expires.Add(-w.options.Margin)
 	ctx, cancel := context.WithDeadline(work, deadline)
 	defer cancel()
-
-	if s.Size > delivery.MaxSize {
-		return ending{failure: delivery.TooLarge(s.Size)}
-	}
 	doc, err := delivery.Decode(s.Fields)
 	if err != nil {
 		return ending{failure: failureOf(err)}
@@ -123,7 +147,13 @@ func (w *Worker) send(work context.Context, s delivery.Snapshot, lease delivery.
 	if err != nil {
 		return w.cut(work, ending{failure: failureOf(err)})
 	}
-	result, err := w.sender.Send(ctx, smtp.Mail{Envelope: mail.Envelope, Message: mail.Message, Deadline: deadline})
+	result, err := w.sender.Send(ctx, smtp.Mail{
+		Envelope: mail.Envelope, Message: mail.Message,
+		Deadline: deadline, StartBy: now.Add(deadline.Sub(now) / 2),
+	})
+	if errors.Is(err, smtp.ErrBusy) {
+		return ending{released: true}
+	}
 	if err != nil {
 		failure, recipients := verdictOf(err)
 		return w.cut(work, ending{failure: failure, recipients: recipients})
@@ -133,6 +163,16 @@ func (w *Worker) send(work context.Context, s delivery.Snapshot, lease delivery.
 		Recipients: recipientsOf(result.Recipients),
 		Response:   result.Reply.String(),
 	}}
+}
+
+// broken is the failure of a mail over which the program stumbled.
+func broken() *delivery.Failure {
+	return &delivery.Failure{
+		Class: delivery.Unknown, Phase: delivery.PhaseCompose,
+		Message: "Error: The program failed over this document.",
+		Explain: "this is a fault of Postrider; its log has the details under this document's ID; " +
+			"look there whether the mail was sent before setting delivery.state to RETRY",
+	}
 }
 
 // cut tells an attempt that failed from one that was stopped before the mail
@@ -146,7 +186,7 @@ func (w *Worker) cut(work context.Context, e ending) ending {
 
 // finish writes down how the attempt ended. It keeps trying until the lease
 // ends: the mail may be gone.
-func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease delivery.Lease, e ending, began time.Time) delivery.Snapshot {
+func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease delivery.Lease, e ending, began time.Time) (delivery.Snapshot, bool) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(work), lease.Expires)
 	defer cancel()
 	ended := time.Now()
@@ -156,12 +196,17 @@ func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease d
 		return change
 	})
 	w.metrics.ended(e, ended.Sub(began))
-	w.state.note(change.State)
+	if err == nil {
+		w.state.note(change.State)
+	} else {
+		w.metrics.unwritten.Inc()
+		w.state.unwritten()
+	}
 	w.report(claimed, e, change, ended.Sub(began), err)
 	if err != nil {
-		return handled(claimed)
+		return claimed, false
 	}
-	return after
+	return after, true
 }
 
 // change returns what the ending makes of the record.
@@ -185,43 +230,6 @@ func (e ending) class() delivery.Class {
 		return e.failure.Class
 	default:
 		return delivery.Delivered
-	}
-}
-
-// report logs how an attempt ended, in one line: what happened, never to whom.
-func (w *Worker) report(s delivery.Snapshot, e ending, c delivery.Change, took time.Duration, err error) {
-	line, fact := w.log.Info(), "attempt finished"
-	switch {
-	case err != nil:
-		w.metrics.unwritten.Inc()
-		line, fact = w.log.Error().Err(err), "attempt finished, but could not be recorded"
-	case e.released:
-		line, fact = w.log.Warn(), "attempt handed back"
-	case e.failure != nil:
-		line = w.log.Error()
-	}
-	line.Str("doc", s.ID).
-		Int64("attempt", delivery.ReadRecord(s.Fields).Attempts+1).
-		Str("state", string(c.State)).
-		Str("outcome", string(e.class())).
-		Dur("took", took).
-		EmbedObject(logged(e)).
-		Msg(fact)
-	if e.failure != nil {
-		w.log.Debug().Str("doc", s.ID).Str("reason", e.failure.Message).AnErr("err", e.failure.Err).Msg("attempt failed")
-	}
-}
-
-// logged is an ending's part of the log line.
-type logged ending
-
-// MarshalZerologObject writes the code and the phase, or the Message-ID.
-func (l logged) MarshalZerologObject(line *zerolog.Event) {
-	switch {
-	case l.failure != nil:
-		line.Str("phase", string(l.failure.Phase)).Int("code", l.failure.Code).Str("enhanced", l.failure.EnhancedCode)
-	case !l.released:
-		line.Str("message_id", l.sent.MessageID).Int("recipients", len(l.sent.Recipients))
 	}
 }
 

@@ -48,14 +48,15 @@ func (h *hands) take(ctx context.Context, s delivery.Snapshot) (bool, error) {
 }
 
 // release lets go of a document, unless what it has become in the meantime is
-// wanted again: then it stays in hand and is returned with true.
-func (h *hands) release(after delivery.Snapshot, again func(delivery.Snapshot) bool) (delivery.Snapshot, bool) {
+// wanted again: then it stays in hand and is returned with true. Known says that
+// after is what it has become, as far as its worker knows.
+func (h *hands) release(after delivery.Snapshot, known bool, again func(delivery.Snapshot) bool) (delivery.Snapshot, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if newest := h.held[after.ID]; newest != nil && after.UpdateTime.Before(newest.UpdateTime) {
-		after = *newest
+		after, known = *newest, true
 	}
-	if again(after) {
+	if known && again(after) {
 		h.held[after.ID] = nil
 		return after, true
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -9,11 +10,12 @@ import (
 
 // state is what the outside may ask about a worker.
 type state struct {
-	mu        sync.Mutex
-	watched   bool
-	problem   error // why not, or why the last sweep failed
-	lastSweep time.Time
-	tally     Tally
+	mu       sync.Mutex
+	watched  bool
+	watchErr error     // why not
+	sweepErr error     // of the last sweep
+	heard    time.Time // when Firestore last answered
+	tally    Tally
 }
 
 // Tally counts what became of documents since the worker began.
@@ -21,15 +23,16 @@ type Tally struct {
 	Delivered int // ended in SUCCESS
 	Failed    int // ended in ERROR
 	Waiting   int // handed back, or wanted again by an operator
+	Unwritten int // of which Firestore did not take what happened
 
 	conflicts int // had changed since they were read
 }
 
 // Status is the state of a worker at one moment.
 type Status struct {
-	Watching  bool      // the watch is open and has passed on all there was
-	LastSweep time.Time // the end of the last sweep that worked; zero if none did
-	Problem   error     // what is wrong with the watch or the last sweep; nil if nothing
+	Watching bool      // the watch is open
+	Heard    time.Time // when a sweep last worked or a document was last passed on; zero if never
+	Problem  error     // what is wrong with the watch or the last sweep; nil if nothing
 }
 
 // Status returns how the worker is. It may be called at any time.
@@ -37,26 +40,31 @@ func (w *Worker) Status() Status {
 	s := &w.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Watching: s.watched, LastSweep: s.lastSweep, Problem: s.problem}
+	return Status{Watching: s.watched, Heard: s.heard, Problem: errors.Join(s.watchErr, s.sweepErr)}
 }
 
-func (s *state) watch(err error) {
+// watch notes the state of the watch and returns what it was.
+func (s *state) watch(err error) (before bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watched, s.problem = err == nil, err
+	before = s.watched
+	s.watched, s.watchErr = err == nil, err
+	return before
+}
+
+func (s *state) hear(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = now
 }
 
 func (s *state) swept(now time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.sweepErr = err
 	if err == nil {
-		s.lastSweep = now
-		if s.watched {
-			s.problem = nil
-		}
-		return
+		s.heard = now
 	}
-	s.problem = err
 }
 
 func (s *state) note(to delivery.State) {
@@ -70,6 +78,12 @@ func (s *state) note(to delivery.State) {
 	default:
 		s.tally.Waiting++
 	}
+}
+
+func (s *state) unwritten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tally.Unwritten++
 }
 
 func (s *state) conflict() {

@@ -10,11 +10,9 @@ import (
 )
 
 // sweep looks at every document that waits or is claimed, at once and then
-// again and again until ctx ends. Jitter keeps several workers apart, and a
-// sweep that takes long is followed by a pause four times as long.
+// again and again until ctx ends. Jitter keeps several workers apart.
 func (w *Worker) sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) {
 	for {
-		began := time.Now()
 		err := w.queue.Sweep(ctx, found)
 		if ctx.Err() != nil {
 			return
@@ -27,7 +25,7 @@ func (w *Worker) sweep(ctx context.Context, found func(context.Context, delivery
 			w.metrics.sweeps.WithLabelValues("done").Inc()
 		}
 		select {
-		case <-time.After(max(jittered(w.options.Sweep, rand.Float64()), 4*time.Since(began))):
+		case <-time.After(jittered(w.options.Sweep, rand.Float64())):
 		case <-ctx.Done():
 			return
 		}
@@ -41,16 +39,23 @@ func jittered(d time.Duration, fraction float64) time.Duration {
 
 // Drain sends what is waiting and returns what became of it. It scans the
 // collection once, and sweeps it then if documents changed meanwhile. When ctx
-// ends it stops as Run does. The error says why not everything was seen.
+// ends it stops as Run does. The error says why not everything was seen, or
+// could be claimed.
 func (w *Worker) Drain(ctx context.Context) (Tally, error) {
 	work, stop := w.attempts(ctx)
 	defer stop()
-	found := w.finder(ctx, work)
-	err := w.queue.Scan(ctx, found)
+	claiming, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	w.giveUp = giveUp
+	found := w.finder(claiming, work)
+	err := w.queue.Scan(claiming, found)
 	w.hands.wait()
 	if err == nil && w.state.counted().conflicts > 0 {
-		err = w.queue.Sweep(ctx, found)
+		err = w.queue.Sweep(claiming, found)
 		w.hands.wait()
+	}
+	if err != nil && claiming.Err() != nil {
+		err = context.Cause(claiming)
 	}
 	if err != nil {
 		return w.state.counted(), fmt.Errorf("drain: %w", err)

@@ -72,6 +72,7 @@ type Worker struct {
 	metrics  *Metrics
 	hands    *hands
 	state    state
+	giveUp   func(error) // ends a drain that Firestore does not let claim; nil in Run
 }
 
 // New returns a worker. Run or Drain it once.
@@ -90,15 +91,28 @@ func (w *Worker) Run(ctx context.Context) error {
 	found := w.finder(ctx, work)
 	var loops sync.WaitGroup
 	loops.Go(func() { w.sweep(ctx, found) })
-	err := w.queue.Watch(ctx, found, w.watching)
+	loops.Go(func() { w.watch(ctx, found) })
 	loops.Wait()
-	if ctx.Err() != nil {
-		w.log.Info().Int("in_hand", w.hands.count()).Msg("draining")
-		err = nil
-	}
+	w.log.Info().Int("in_hand", w.hands.count()).Msg("draining")
 	w.hands.wait()
 	w.log.Info().Msg("ended")
-	return err
+	return nil
+}
+
+// watch takes what the watch passes on. The first document shows that it is
+// open: with many of them waiting it takes long until all have been passed on.
+func (w *Worker) watch(ctx context.Context, found func(context.Context, delivery.Snapshot) error) {
+	first := true
+	_ = w.queue.Watch(ctx, func(source context.Context, s delivery.Snapshot) error {
+		if first {
+			first = false
+			w.watching(nil)
+		}
+		return found(source, s)
+	}, func(err error) {
+		first = false
+		w.watching(err)
+	}) // it ends with ctx
 }
 
 // attempts returns the context of the attempts: ctx, and after it the drain
@@ -116,14 +130,16 @@ func (w *Worker) attempts(ctx context.Context) (work context.Context, stop func(
 
 // watching notes the state of the watch, and says so.
 func (w *Worker) watching(err error) {
-	w.state.watch(err)
-	if err == nil {
-		w.metrics.watching.Set(1)
-		w.log.Info().Msg("ready")
+	before := w.state.watch(err)
+	if err != nil {
+		w.metrics.watching.Set(0)
+		w.log.Warn().Err(err).Msg("watch lost, opening another")
 		return
 	}
-	w.metrics.watching.Set(0)
-	w.log.Warn().Err(err).Msg("watch lost, opening another")
+	w.metrics.watching.Set(1)
+	if !before {
+		w.log.Info().Msg("ready")
+	}
 }
 
 // finder returns the function that takes in hand what is to be done something
@@ -132,10 +148,12 @@ func (w *Worker) watching(err error) {
 // before ctx, the one that ends claiming.
 func (w *Worker) finder(ctx, work context.Context) func(context.Context, delivery.Snapshot) error {
 	return func(source context.Context, s delivery.Snapshot) error {
+		w.state.hear(time.Now())
 		if !actionable(s, time.Now()) {
 			return nil
 		}
 		mine, err := w.hands.take(source, s)
+		w.state.hear(time.Now())
 		if !mine {
 			return err
 		}
@@ -152,8 +170,8 @@ func (w *Worker) finder(ctx, work context.Context) func(context.Context, deliver
 // changed while it was in hand.
 func (w *Worker) work(ctx, work context.Context, s delivery.Snapshot) {
 	for more := true; more; {
-		after := w.handle(ctx, work, s)
-		s, more = w.hands.release(after, func(s delivery.Snapshot) bool {
+		after, known := w.handle(ctx, work, s)
+		s, more = w.hands.release(after, known, func(s delivery.Snapshot) bool {
 			return ctx.Err() == nil && actionable(s, time.Now())
 		})
 	}

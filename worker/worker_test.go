@@ -387,12 +387,12 @@ func TestFailureOfASweepShowsInTheStatus(t *testing.T) {
 		broken.down.Store(true)
 		o.queue = &broken
 		shut := o.open(t)
-		if s := o.Status(); !s.Watching || !s.LastSweep.IsZero() || !errors.Is(s.Problem, down) {
+		if s := o.Status(); !s.Watching || !s.Heard.IsZero() || !errors.Is(s.Problem, down) {
 			t.Errorf("while Firestore is down: %+v", s)
 		}
 		broken.down.Store(false)
 		time.Sleep(time.Minute)
-		if s := o.Status(); s.LastSweep.IsZero() || s.Problem != nil {
+		if s := o.Status(); s.Heard.IsZero() || s.Problem != nil {
 			t.Errorf("afterwards: %+v", s)
 		}
 		shut()

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -66,14 +65,18 @@ func (d *development) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.explain(c)
+	health, err := d.health(ctx, s)
+	if err != nil {
+		return err
+	}
+	d.explain(c, health.Addr())
 	group, working := errgroup.WithContext(ctx)
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return box.ServeSMTP(ended, d.smtp) })
 	group.Go(func() error { return box.ServePage(working, d.web) })
 	group.Go(func() error {
 		defer end() // the inbox takes mail until the last attempt has ended
-		return s.serve(working)
+		return s.serve(working, health)
 	})
 	group.Go(func() error { return d.watchEmulator(working) })
 	return errors.Join(group.Wait(), s.close())
@@ -104,6 +107,18 @@ func (d *development) startEmulator(ctx context.Context) error {
 	}
 	d.emulator, d.firestore = e, e.Host
 	return nil
+}
+
+// health opens the port of health and metrics: PORT if it is set, else any.
+func (d *development) health(ctx context.Context, s *service) (net.Listener, error) {
+	if port, _ := d.lookup("PORT"); port != "" {
+		return s.listen(ctx)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for health and metrics: %w", err)
+	}
+	return listener, nil
 }
 
 // watchEmulator ends dev if the emulator ends by itself.
@@ -147,7 +162,7 @@ func (d *development) settings(name string) (string, bool) {
 }
 
 // explain prints what to do next.
-func (d *development) explain(c config.Config) {
+func (d *development) explain(c config.Config, health net.Addr) {
 	self := "go run ./cmd/postrider"
 	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
 		self = filepath.Base(path)
@@ -157,7 +172,7 @@ Postrider is ready to try. Nothing leaves this machine.
 
   Read the mails       http://%[1]s
   Firestore emulator   %[2]s, project %[3]s
-  Health, metrics      http://127.0.0.1:%[4]s/readyz, /metrics
+  Health, metrics      http://%[4]s/readyz, /metrics
 
 Send a mail, from another terminal:
 
@@ -169,5 +184,5 @@ From an application, with the same two variables set (here Node.js):
 
 Ctrl-C ends it all.
 
-`, d.web.Addr(), d.firestore, c.Project, strconv.Itoa(c.Port), self, c.MailCollection)
+`, d.web.Addr(), d.firestore, c.Project, health, self, c.MailCollection)
 }

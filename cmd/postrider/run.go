@@ -31,14 +31,19 @@ func (p program) run(ctx context.Context, args []string) error {
 	}
 	log := newLogger(p.out, c.LogLevel)
 	log.Info().EmbedObject(c).Msg("starting")
+	for _, warning := range c.Warnings {
+		log.Warn().Msg(warning)
+	}
 	s, err := newService(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	if *drain {
 		err = s.drain(ctx)
+	} else if listener, fault := s.listen(ctx); fault != nil {
+		err = fault
 	} else {
-		err = s.serve(ctx)
+		err = s.serve(ctx, listener)
 	}
 	return errors.Join(err, s.close())
 }
@@ -49,12 +54,17 @@ func (p program) settings(w io.Writer) {
 	_ = config.Usage(w)
 }
 
-// serve works until ctx ends, and answers HTTP meanwhile.
-func (s *service) serve(ctx context.Context) error {
+// listen opens PORT.
+func (s *service) listen(ctx context.Context) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+strconv.Itoa(s.config.Port))
 	if err != nil {
-		return fmt.Errorf("listen on PORT: %w", err)
+		return nil, fmt.Errorf("listen on PORT: %w; set PORT to another one", err)
 	}
+	return listener, nil
+}
+
+// serve works until ctx ends, and answers HTTP on listener meanwhile.
+func (s *service) serve(ctx context.Context, listener net.Listener) error {
 	group, working := errgroup.WithContext(ctx)
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return s.watchTemplates(working) })
@@ -71,6 +81,7 @@ func (s *service) answer(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           web.Handler(s.status, 3*s.config.SweepInterval, promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})),
 		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute,
 	}
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -87,7 +98,7 @@ func (s *service) answer(ctx context.Context, listener net.Listener) error {
 
 func (s *service) status() web.Status {
 	now := s.worker.Status()
-	status := web.Status{Watching: now.Watching, LastSweep: now.LastSweep}
+	status := web.Status{Watching: now.Watching, Heard: now.Heard}
 	if now.Problem != nil {
 		status.Problem = now.Problem.Error()
 	}
@@ -102,8 +113,9 @@ func (s *service) drain(ctx context.Context) error {
 	tally, err := s.worker.Drain(ctx)
 	stop()
 	err = errors.Join(err, group.Wait())
-	s.log.Info().Int("delivered", tally.Delivered).Int("failed", tally.Failed).Int("waiting", tally.Waiting).Msg("drained")
-	if err == nil && tally.Failed+tally.Waiting > 0 {
+	s.log.Info().Int("delivered", tally.Delivered).Int("failed", tally.Failed).Int("waiting", tally.Waiting).
+		Int("unwritten", tally.Unwritten).Bool("stopped", ctx.Err() != nil).Msg("drained")
+	if ctx.Err() != nil || err == nil && tally.Failed+tally.Waiting+tally.Unwritten > 0 {
 		return errFailed
 	}
 	return err

@@ -143,19 +143,26 @@ func TestDevShowsWhatSendAdds(t *testing.T) {
 	bin := build(t)
 	host, project := emulatorHost(t), newProject()
 	dev := exec.Command(bin, "dev", "--page", "127.0.0.1:0")
-	dev.Env = []string{"FIRESTORE_EMULATOR_HOST=" + host, "GOOGLE_CLOUD_PROJECT=" + project, "PORT=" + freePort(t)}
+	dev.Env = []string{"FIRESTORE_EMULATOR_HOST=" + host, "GOOGLE_CLOUD_PROJECT=" + project}
 	out := newOutput("Ctrl-C ends it all.")
 	dev.Stdout, dev.Stderr = out, out
 	if err := dev.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- dev.Wait() }()
 	defer func() {
 		_ = dev.Process.Signal(syscall.SIGTERM)
-		if err := dev.Wait(); err != nil {
+		if err := <-ended; err != nil {
 			t.Errorf("dev ended with %v\n%s", err, out)
 		}
 	}()
-	<-out.seen
+	select {
+	case <-out.seen:
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("dev ended before its time\n%s", out)
+	}
 
 	send := exec.CommandContext(t.Context(), bin, "send", "--to", "ada@example.com, bob@example.com", "--subject", "Hello", "--text", "It works.")
 	send.Env = dev.Env

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"postrider/config"
 	"postrider/delivery"
@@ -88,14 +89,34 @@ func (p program) printRecord(record delivery.Fields) {
 	if record["state"] == string(delivery.Success) {
 		for _, name := range []string{"accepted", "rejected", "pending"} {
 			if list, _ := info[name].([]any); len(list) > 0 {
-				fmt.Fprintf(p.out, "%s: %s\n", name, strings.ReplaceAll(strings.Trim(fmt.Sprint(list), "[]"), " ", ", "))
+				fmt.Fprintf(p.out, "%s: %s\n", name, listed(list))
 			}
 		}
-		fmt.Fprintf(p.out, "response: %v\nMessage-ID: %v\n", info["response"], info["messageId"])
+		fmt.Fprintf(p.out, "response: %s\nMessage-ID: %s\n", plain(info["response"]), plain(info["messageId"]))
 		return
 	}
 	outcome, _ := record["outcome"].(delivery.Fields)
-	fmt.Fprintf(p.out, "error: %v\nexplanation: %v\n", record["error"], outcome["explain"])
+	fmt.Fprintf(p.out, "error: %s\nexplanation: %s\n", plain(record["error"]), plain(outcome["explain"]))
+}
+
+// listed returns a list's elements with commas between.
+func listed(list []any) string {
+	words := make([]string, len(list))
+	for i, e := range list {
+		words[i] = plain(e)
+	}
+	return strings.Join(words, ", ")
+}
+
+// plain returns a value without what a terminal would obey: it may be what a
+// server said.
+func plain(v any) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' {
+			return -1
+		}
+		return r
+	}, fmt.Sprint(v))
 }
 
 func orNew(s delivery.State) string {

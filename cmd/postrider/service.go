@@ -112,6 +112,8 @@ func (s *service) newComposer() *compose.Composer {
 		MaxAttachments:     s.config.MaxAttachments,
 		MaxMessageBytes:    s.config.MaxMessageBytes,
 		FetchTimeout:       s.config.AttachmentTimeout,
+		MaxRecipients:      s.config.MaxRecipients,
+		Storage:            compose.Storage{Buckets: s.config.AllowBuckets},
 	}, users, templates)
 }
 

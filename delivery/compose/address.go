@@ -28,11 +28,12 @@ type mailbox struct {
 }
 
 // readAddresses appends what an address list names to into. The list comes
-// from the named field of the document; a control character in it refuses the
-// document.
+// from the named field of the document; a line in it that was smuggled in
+// refuses the document. Other control characters are left out, and line breaks
+// read as spaces, as by the extension's mail library, but DEL, which it sends.
 func readAddresses(into *[]mailbox, field, list string) error {
 	list = trimSpace(list)
-	if hasControl(list) && !hasOnlyListBreaks(list) {
+	if hasInjectedLine(list) || strings.Contains(list, "\x7f") {
 		return controlFailure(field)
 	}
 	*into = append(*into, parseAddresses(strings.ToValidUTF8(list, "\uFFFD"), 0)...)
@@ -42,7 +43,7 @@ func readAddresses(into *[]mailbox, field, list string) error {
 func controlFailure(field string) error {
 	return refuse(delivery.PhaseCompose,
 		field+" has a line break or another control character in an address",
-		"Addresses are single lines of text; a line break in one is how header fields are smuggled into mails. Remove it, and check where the value came from.")
+		"An address is a single line of text; a line break in one is how header fields are smuggled into mails. Put commas between addresses, remove the line break, and check where the value came from.")
 }
 
 // hasControl reports whether s has a control character other than a tab.
@@ -55,26 +56,25 @@ func hasControl(s string) bool {
 	return false
 }
 
-// hasOnlyListBreaks reports whether the control characters of a list are line
-// breaks after a comma or semicolon, as in a list with an address a line, and
-// nothing in it looks like a header field.
-func hasOnlyListBreaks(list string) bool {
-	var last byte // the last one that is no white space
-	for i := 0; i < len(list); i++ {
-		switch b := list[i]; {
-		case b == ':':
-			return false
-		case b == '\r' || b == '\n':
-			if last != ',' && last != ';' {
-				return false
+// hasInjectedLine reports whether a line of an address list, after the first,
+// looks like a header field, or has another address where the line before,
+// of the same element, has one: that would become a name, or a group's.
+func hasInjectedLine(list string) bool {
+	if !strings.ContainsAny(list, "\r\n") {
+		return false
+	}
+	for _, e := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ';' }) {
+		addressed := false
+		for i, line := range strings.Split(strings.ReplaceAll(e, "\r", "\n"), "\n") {
+			name, _, ok := strings.Cut(line, ":")
+			hasAddress := strings.Contains(line, "@")
+			if i > 0 && (ok && isFieldName(trimSpace(name)) || hasAddress && addressed) {
+				return true
 			}
-		case b < ' ' && b != '\t' || b == 0x7f:
-			return false
-		case b != ' ' && b != '\t':
-			last = b
+			addressed = addressed || hasAddress
 		}
 	}
-	return true
+	return false
 }
 
 // parseAddresses reads an address list with the tolerance, and the results, of

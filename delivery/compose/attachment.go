@@ -55,7 +55,7 @@ func (c *Composer) attachments(ctx context.Context, m content) ([]*node, error) 
 func (l *loader) node(ctx context.Context, a delivery.Attachment, index int) (*node, error) {
 	if a.Raw != "" {
 		text, err := l.entity("raw", a.Raw)
-		return &node{encoding: entity, text: text}, err
+		return &node{encoding: entity, text: text, cid: cleanCID(a.CID)}, err
 	}
 	b, err := l.read(ctx, &a)
 	if err != nil {
@@ -189,7 +189,7 @@ func (l *loader) headers(a delivery.Attachment) ([]delivery.Header, error) {
 				continue
 			}
 		}
-		if isAddressField(f.Name) && hasControl(f.Value) {
+		if isAddressField(f.Name) && hasInjectedLine(f.Value) {
 			return nil, controlFailure(l.where + ".headers." + f.Name)
 		}
 		kept = append(kept, f)
@@ -202,8 +202,7 @@ func (l *loader) refuse(field, fault, explain string) error {
 	return refuse(delivery.PhaseAttachment, l.where+"."+field+" "+fault, explain)
 }
 
-// cleanCID keeps of a content ID what may stand between angle brackets. The
-// HTML names it as it is, so that beyond ASCII it stays as it is.
+// cleanCID keeps of a content ID what may stand between angle brackets.
 func cleanCID(cid string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

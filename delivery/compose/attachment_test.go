@@ -97,6 +97,10 @@ func TestAttachments(t *testing.T) {
 				CID: "<c X-Evil: 1>", Other: m("X-A", "1 X-Evil: 1"), Body: "x",
 			},
 		},
+		"content ID beyond ASCII": {
+			delivery.Attachment{Filename: "a.txt", Content: "x", CID: "lögo"},
+			part{Type: "text/plain", Params: m("name", "a.txt"), Disposition: "attachment", DParams: m("filename", "a.txt"), CID: "=?UTF-8?Q?=3Cl=C3=B6go=3E?=", Body: "x"},
+		},
 		"message": {
 			delivery.Attachment{Filename: "old.eml", Content: "Subject: ü\n\nbody\r\n", TransferEncoding: "base64"},
 			part{Type: "message/rfc822", Params: m("name", "old.eml"), Disposition: "inline", DParams: m("filename", "old.eml"), Body: "Subject: ü\n\nbody\n"},
@@ -113,6 +117,15 @@ func TestAttachments(t *testing.T) {
 		if got, _ := json.Marshal(root.Parts[1]); string(got) != expected(tc.want) {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, got, expected(tc.want))
 		}
+	}
+}
+
+func TestARawEntityWithAContentIDBelongsToTheHTML(t *testing.T) {
+	doc := attached(delivery.Attachment{Raw: "Content-Type: image/png\nContent-ID: <a>\n\nraw", CID: "a"})
+	doc.Message.HTML = `<img src="cid:a">`
+	_, root := mustCompose(t, New(Options{}, nil, nil), doc)
+	if len(root.Parts) != 2 || root.Parts[1].Type != "multipart/related" || len(root.Parts[1].Parts) != 2 || root.Parts[1].Parts[1].CID != "<a>" {
+		t.Errorf("got %+v", root)
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	DefaultMaxAttachments     = 100
 	DefaultMaxMessageBytes    = 35 << 20
 	DefaultFetchTimeout       = 20 * time.Second
+	DefaultMaxRecipients      = 1000
 )
 
 // Options are the settings of a Composer. Zero numbers and durations stand for
@@ -33,12 +34,15 @@ type Options struct {
 	MaxAttachments     int           // ATTACHMENT_MAX_COUNT: attachments of one document
 	MaxMessageBytes    int64         // MAX_MESSAGE_BYTES: the whole message as it goes out
 	FetchTimeout       time.Duration // time for all fetches of one document together
+	MaxRecipients      int           // MAX_RECIPIENTS: addresses in one envelope, and UIDs of one document
 
 	Storage Storage // how gs:// attachments are read; the zero value is Google's service
 }
 
 // Storage says how gs:// attachments are read.
 type Storage struct {
+	// Buckets (ATTACHMENT_ALLOW_BUCKETS) are those that attachments may come from.
+	Buckets []string
 	// Client adds the credentials to a request. Nil means the service's own
 	// identity (Application Default Credentials), found at the first use.
 	Client *http.Client
@@ -102,6 +106,9 @@ func New(o Options, users Users, templates Templates) *Composer {
 	if o.FetchTimeout <= 0 {
 		o.FetchTimeout = DefaultFetchTimeout
 	}
+	if o.MaxRecipients <= 0 {
+		o.MaxRecipients = DefaultMaxRecipients
+	}
 	return &Composer{
 		options:   o,
 		users:     users,
@@ -139,6 +146,9 @@ func (c *Composer) Compose(ctx context.Context, doc delivery.Document, claim Cla
 		return Mail{}, refuse(delivery.PhaseCompose, "No recipients defined",
 			"None of the entries in to, cc and bcc (and of the addresses found for UIDs) is an e-mail address. Correct them.")
 	}
+	if len(to) > c.options.MaxRecipients {
+		return Mail{}, c.tooMany(len(to))
+	}
 	root, err := c.tree(ctx, content)
 	if err != nil {
 		return Mail{}, err
@@ -160,6 +170,11 @@ func (c *Composer) write(h header, root *node, claim Claim) ([]byte, error) {
 		return nil, tooLarge(size, c.options.MaxMessageBytes)
 	}
 	return w.out, nil
+}
+
+func (c *Composer) tooMany(n int) error {
+	return refuse(delivery.PhaseCompose, fmt.Sprintf("The mail has more recipients than allowed: %d, at most %d", n, c.options.MaxRecipients),
+		"The limit is MAX_RECIPIENTS. Add several documents with fewer recipients each, or raise the limit.")
 }
 
 func tooLarge(size, limit int64) error {

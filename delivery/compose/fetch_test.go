@@ -177,7 +177,7 @@ func TestCloudStorage(t *testing.T) {
 	}))
 	defer srv.Close()
 	client := srv.Client()
-	c := newComposer(t, Options{Storage: Storage{Client: client, BaseURL: srv.URL}})
+	c := newComposer(t, Options{Storage: Storage{Client: client, BaseURL: srv.URL, Buckets: []string{"bucket"}}})
 	_, root := mustCompose(t, c, attached(delivery.Attachment{Path: "gs://bucket/dir/a b.pdf"}))
 	if got := root.Parts[1]; got.Body != "%PDF" || got.Type != "application/pdf" || got.DParams["filename"] != "a b.pdf" {
 		t.Errorf("%+v", got)

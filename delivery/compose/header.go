@@ -58,7 +58,7 @@ func (c *Composer) header(doc delivery.Document, m content, r recipients, claim 
 		if isOwn(f.Name) || f.Name == "Reply-To" && hasReplyTo {
 			continue
 		}
-		if isAddressField(f.Name) && hasControl(trimSpace(f.Value)) {
+		if isAddressField(f.Name) && hasInjectedLine(trimSpace(f.Value)) {
 			return header{}, controlFailure("headers." + f.Name)
 		}
 		h.custom = append(h.custom, f)

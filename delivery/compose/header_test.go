@@ -95,11 +95,11 @@ func TestInjectionsAreRefused(t *testing.T) {
 	for field, doc := range map[string]delivery.Document{
 		"to ":                     with(func(d *delivery.Document) { d.To = []string{address} }),
 		"cc ":                     with(func(d *delivery.Document) { d.Cc = []string{"a@b.test,\nBcc: evil@rcpt.test"} }),
-		"bcc ":                    with(func(d *delivery.Document) { d.Bcc = []string{"a@b.test\x00"} }),
+		"bcc ":                    with(func(d *delivery.Document) { d.Bcc = []string{"a@b.test\x7f"} }),
 		"from ":                   with(func(d *delivery.Document) { d.From = address }),
 		"replyTo ":                with(func(d *delivery.Document) { d.ReplyTo = "a@b.test\nb@b.test" }),
 		"headers.Sender ":         headers("Sender", address),
-		"headers.Reply-To ":       headers("reply-to", "a\x01@b.test"),
+		"headers.Reply-To ":       headers("reply-to", "A\nX-Evil : <a@b.test>"),
 		"headers has":             headers("X-A: 1\r\nX-Evil", "v"),
 		"headers has an invalid":  headers("X A", "v"),
 		"headers has an invalid ": headers("", "v"),
@@ -120,6 +120,37 @@ func TestListsWithAnAddressALineAreRead(t *testing.T) {
 	}))
 	if want := []string{"ada@rcpt.test", "bob@rcpt.test", "cy@rcpt.test"}; !slices.Equal(m.To, want) {
 		t.Errorf("recipients %q", m.To)
+	}
+}
+
+// What no line can be smuggled in with is read as by the extension's library.
+func TestHarmlessControlCharactersAreLeftOut(t *testing.T) {
+	for in, want := range map[string]string{
+		"ada\x00@rcpt.test":         "ada@rcpt.test",
+		"Ada\x07X <ada@rcpt.test>":  "AdaX <ada@rcpt.test>",
+		"A\nB <ada@rcpt.test>":      "A B <ada@rcpt.test>",
+		"ada\r@rcpt.test":           "ada@rcpt.test",
+		"Ada\r\n <ada@rcpt.test>":   "Ada <ada@rcpt.test>",
+		"Team:\r\n ada@rcpt.test;":  "Team:ada@rcpt.test;",
+		"ada@rcpt.test\r\n\r\nbody": "body <ada@rcpt.test>",
+	} {
+		m, _ := mustCompose(t, New(Options{}, nil, nil), with(func(d *delivery.Document) { d.To = []string{in} }))
+		if got := headerOf(t, m.Message, "To"); got != want || !slices.Equal(m.To, []string{"ada@rcpt.test"}) {
+			t.Errorf("%q: To %q for %q, want %q", in, got, m.To, want)
+		}
+	}
+}
+
+// White space at the ends of a value goes along in encoded words only.
+func TestWhiteSpaceAtTheEndsOfAValue(t *testing.T) {
+	for in, want := range map[string]string{
+		"\ufeffx": "\ufeffx", "  ä ": "  ä ", " x  ": "x", " \u00a0 ": "",
+	} {
+		m, _ := mustCompose(t, New(Options{}, nil, nil), with(func(d *delivery.Document) { d.Message.Subject = in }))
+		got := headerOf(t, m.Message, "Subject")
+		if got != want {
+			t.Errorf("%q: Subject %q, want %q", in, got, want)
+		}
 	}
 }
 

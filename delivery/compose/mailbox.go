@@ -60,6 +60,9 @@ func normalizeAddress(address string) string {
 	if isPlainAddress(address) {
 		return address
 	}
+	if len(address) > maxAddress {
+		return ""
+	}
 	address = trimSpace(replaceUnaddressable(address))
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
@@ -83,6 +86,11 @@ func normalizeAddress(address string) string {
 	}
 	return user + "@" + domain
 }
+
+// maxAddress is the length of an address, in bytes, above which it is none: far
+// more than RFC 5321 §4.5.3.1 allows, and little enough for the punycode of a
+// domain, which takes time by the square of its length.
+const maxAddress = 998
 
 // isPlainAddress reports whether an address is already as it should be: one
 // word of ASCII with its domain in lower case.

@@ -142,7 +142,7 @@ func (w *writer) partHeader(n *node, boundary string) {
 		w.field(f.Name, f.Value)
 	}
 	if n.cid != "" {
-		w.fold("Content-Id", append(w.scratch[:0], bracketed(n.cid)...))
+		w.contentID(bracketed(n.cid))
 	}
 	if cte := n.encoding.name(); cte != "" {
 		w.fold("Content-Transfer-Encoding", append(w.scratch[:0], cte...))
@@ -197,21 +197,35 @@ func (w *writer) field(name, value string) {
 	case "Bcc":
 		return
 	case "From", "Sender", "To", "Cc", "Reply-To":
-		w.mailboxes(name, parseAddresses(strings.ToValidUTF8(oneLine(value), "\uFFFD"), 0))
+		w.mailboxes(name, parseAddresses(strings.ToValidUTF8(value, "\uFFFD"), 0))
 		return
 	case "Message-ID", "In-Reply-To":
 		value = bracketed(value)
 	case "References":
 		value = references(value)
 	}
-	value = trimSpace(strings.ToValidUTF8(oneLine(value), "\uFFFD"))
+	value = strings.ToValidUTF8(oneLine(value), "\uFFFD")
 	v := w.scratch[:0]
-	if needsWords(value) {
-		v = appendEncodedWords(v, value)
-	} else {
-		v = append(v, value...)
+	switch {
+	case trimSpace(value) == "":
+	case needsWords(value):
+		v = appendEncodedWords(v, value) // which bring white space at the ends along
+	default:
+		v = append(v, trimSpace(value)...)
 	}
 	w.fold(name, v)
+}
+
+// contentID writes the field by which HTML finds a part. The HTML has the
+// content ID as it is; where it goes beyond ASCII, the header can't.
+func (w *writer) contentID(id string) {
+	v := w.scratch[:0]
+	if isASCII(id) {
+		v = append(v, id...)
+	} else {
+		v = appendEncodedWords(v, id)
+	}
+	w.fold("Content-Id", v)
 }
 
 // references puts each Message-ID of a list into angle brackets.

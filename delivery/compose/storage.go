@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,14 +21,15 @@ const readOnly = "https://www.googleapis.com/auth/devstorage.read_only"
 // storage reads gs:// attachments with the service's own identity, through the
 // Cloud Storage JSON API.
 type storage struct {
-	base string
+	buckets []string // that may be read
+	base    string
 
 	mu     sync.Mutex
 	client *http.Client // nil until the first use
 }
 
 func newStorage(o Storage) *storage {
-	s := &storage{base: o.BaseURL, client: o.Client}
+	s := &storage{base: o.BaseURL, client: o.Client, buckets: o.Buckets}
 	if s.base == "" {
 		s.base = "https://storage.googleapis.com"
 	}
@@ -54,6 +56,7 @@ func (s *storage) connect(ctx context.Context) (*http.Client, error) {
 		}
 	}
 	client.Timeout = 5 * time.Minute // the context's deadline is shorter
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	s.client = client
 	return client, nil
 }
@@ -62,8 +65,12 @@ func (s *storage) connect(ctx context.Context) (*http.Client, error) {
 func (s *storage) read(ctx context.Context, source string, limit int64) ([]byte, error) {
 	_, name, _ := strings.Cut(source, "//")
 	bucket, object, _ := strings.Cut(name, "/")
-	if bucket == "" || object == "" {
+	if bucket == "" || object == "" || strings.Trim(bucket, ".") == "" || strings.Trim(object, ".") == "" {
 		return nil, errAddress
+	}
+	if !slices.Contains(s.buckets, bucket) {
+		return nil, refuse(delivery.PhaseAttachment, fmt.Sprintf("gs://%s is a bucket that attachments may not come from", bucket),
+			"Whoever may add a mail document could have any object mailed to them that the service may read. Name the bucket in ATTACHMENT_ALLOW_BUCKETS if that is wanted.")
 	}
 	client, err := s.connect(ctx)
 	if err != nil {

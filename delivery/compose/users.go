@@ -72,6 +72,9 @@ func (c *Composer) emails(ctx context.Context, doc delivery.Document) (map[strin
 	if err != nil || len(uids) == 0 {
 		return nil, err
 	}
+	if len(uids) > c.options.MaxRecipients {
+		return nil, c.tooMany(len(uids))
+	}
 	emails, err := c.users.Emails(ctx, uids)
 	if err != nil {
 		return nil, usersFailure(err)
@@ -143,6 +146,8 @@ func readEmail(into *[]mailbox, field string, email any) error {
 	switch v := email.(type) {
 	case string:
 		return readAddresses(into, field, v)
+	case []byte:
+		return readAddresses(into, field, string(v))
 	case []any:
 		texts := make([]string, 0, len(v))
 		for _, e := range v {

@@ -25,12 +25,13 @@ func TestUIDsBecomeAddresses(t *testing.T) {
 	users := directory(t, map[string]any{
 		"u1": "u1@users.test", "u2": "u2@users.test", "u4": int64(5), "u5": "", "u6": "Named User <u6@users.test>",
 		"u7": []any{"a7@users.test", "b7@users.test", int64(1)}, "u8": delivery.Fields{"address": "U8@USERS.test", "name": "Ü"}, "u9": delivery.Fields{"x": "y"},
+		"u10": []byte("Bytes <b10@users.test>"),
 	})
 	m, _ := mustCompose(t, New(Options{}, users, nil), delivery.Document{
 		From: "s@sender.test", To: []string{"ada@rcpt.test"}, ToUIDs: []string{"u2", "u1", "missing", "u2", "u4", "u5", "u9", "a/b/c"},
-		CcUIDs: []string{"u6", "u1"}, BccUIDs: []string{"u7", "u8"}, Message: delivery.Message{Text: "x"},
+		CcUIDs: []string{"u6", "u1"}, BccUIDs: []string{"u7", "u8", "u10"}, Message: delivery.Message{Text: "x"},
 	})
-	if want := []string{"ada@rcpt.test", "u2@users.test", "u1@users.test", "u6@users.test", "a7@users.test", "b7@users.test", "U8@users.test"}; !slices.Equal(m.To, want) {
+	if want := []string{"ada@rcpt.test", "u2@users.test", "u1@users.test", "u6@users.test", "a7@users.test", "b7@users.test", "U8@users.test", "b10@users.test"}; !slices.Equal(m.To, want) {
 		t.Errorf("recipients %q, want %q", m.To, want)
 	}
 	if got, want := headerOf(t, m.Message, "To"), "ada@rcpt.test, u2@users.test, u1@users.test, u2@users.test"; got != want {

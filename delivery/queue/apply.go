@@ -4,36 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"postrider/delivery"
 )
 
 // Apply puts down c if the document is still as in s, and returns the document
-// as it is then. It repeats what Firestore could not answer until ctx ends, and
-// knows its own success by the lease that c may set. [delivery.ErrConflict] and
-// [delivery.ErrGone] mean that nothing was written.
+// as it is then. What Firestore does not take, it repeats until ctx ends, and
+// knows its own success by the lease that c may set. [delivery.ErrConflict],
+// [delivery.ErrGone] and [delivery.ErrRefused] mean that nothing was written;
+// after any other error it may have been.
 func (q *Queue) Apply(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
 	unanswered := false
-	return retry(ctx, func() (delivery.Snapshot, error) {
+	return q.retry(ctx, func() (delivery.Snapshot, error) {
 		after, err := q.write(ctx, s, c)
 		switch {
 		case err == nil:
 			return after, nil
 		case errors.Is(err, delivery.ErrConflict) && unanswered:
 			return q.own(ctx, s, c)
-		case temporary(err):
-			unanswered = true
-			return after, err
+		case settledError(err):
+			return after, backoff.Permanent(err)
 		}
-		return after, backoff.Permanent(err)
+		unanswered = true
+		return after, err
 	})
 }
 
@@ -54,49 +55,68 @@ func (q *Queue) own(ctx context.Context, s delivery.Snapshot, c delivery.Change)
 // Finish ends the attempt that claimed the document: it puts down what end
 // makes of the record. If the document has been touched since, it is read again
 // and the lease's ID decides: [delivery.ErrLeaseLost] says that another claim
-// has it, [delivery.ErrGone] that it was deleted; then nothing is written. It
-// tries until ctx, the lease's end, is over. A record too large for the document
-// is put down in its terse form. It returns the document as it is then. End may
-// be called more than once.
+// has it, [delivery.ErrGone] that it was deleted; then nothing is written. A
+// claim whose update time is not known (zero), because it was never answered, is
+// read first. Finish tries until ctx, the lease's end, is over. A record too
+// large for the document is put down in its terse form. It returns the document
+// as it is then. End may be called more than once.
 func (q *Queue) Finish(ctx context.Context, claimed delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
 	mine, current, terse := delivery.ReadRecord(claimed.Fields), claimed, false
-	return retry(ctx, func() (delivery.Snapshot, error) {
+	return q.retry(ctx, func() (delivery.Snapshot, error) {
+		if current.UpdateTime.IsZero() {
+			now, done, err := q.stillMine(ctx, claimed.ID, mine)
+			if done || err != nil {
+				return now, err
+			}
+			current = now
+		}
 		change := end(delivery.ReadRecord(current.Fields))
 		if terse {
 			change = change.Terse()
 		}
 		after, err := q.write(ctx, current, change)
-		if err == nil {
+		switch {
+		case err == nil:
 			return after, nil
-		}
-		if status.Code(err) == codes.InvalidArgument && !terse {
-			terse = true // the record does not fit into the document: its essence may
-			return after, err
-		}
-		if !errors.Is(err, delivery.ErrConflict) && !temporary(err) {
+		case !errors.Is(err, delivery.ErrRefused):
+			current.UpdateTime = time.Time{} // somebody has touched it, or nobody knows
+		case terse:
 			return after, backoff.Permanent(err)
+		default:
+			terse = true // the record does not fit into the document: its essence may
 		}
-		now, rereadErr := q.read(ctx, claimed.ID)
-		if rereadErr != nil {
-			return now, rereadErr
-		}
-		record := delivery.ReadRecord(now.Fields)
-		if delivery.Applied(mine, record) {
-			return now, nil
-		}
-		if record.Lease.ID != mine.Lease.ID {
-			return now, backoff.Permanent(delivery.ErrLeaseLost)
-		}
-		current = now
-		return now, err
+		return after, err
 	})
 }
+
+// stillMine reads the document whose claim is mine. It reports whether the
+// attempt's end is in it already, by a write that was never answered.
+func (q *Queue) stillMine(ctx context.Context, id string, mine delivery.Record) (now delivery.Snapshot, done bool, err error) {
+	if now, err = q.read(ctx, id); err != nil {
+		return now, false, err
+	}
+	record := delivery.ReadRecord(now.Fields)
+	if delivery.Applied(mine, record) {
+		return now, true, nil
+	}
+	if record.Lease.ID != mine.Lease.ID {
+		return now, false, backoff.Permanent(delivery.ErrLeaseLost)
+	}
+	return now, false, nil
+}
+
+// maxRecord is how long a record may be, in bytes, before it is put down in its
+// terse form: a mail to very many recipients must not hinder other writes.
+const maxRecord = 256 << 10
 
 // write makes one conditional write and returns the document after it.
 func (q *Queue) write(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
 	fields, err := encodeFields(c.Set, q.database)
 	if err != nil {
-		return s, err
+		return s, errors.Join(delivery.ErrRefused, err)
+	}
+	if proto.Size(&pb.MapValue{Fields: fields}) > maxRecord {
+		return q.write(ctx, s, c.Terse())
 	}
 	mask := c.Paths()
 	for i, name := range mask {
@@ -129,40 +149,50 @@ func (q *Queue) read(ctx context.Context, id string) (delivery.Snapshot, error) 
 	return snapshot(d), nil
 }
 
-// condition returns what a write's status says about its precondition. A
-// document that was deleted answers NOT_FOUND or FAILED_PRECONDITION; either
-// way the next read tells.
+// condition returns what a write's status says. A document that was deleted
+// answers NOT_FOUND or FAILED_PRECONDITION; either way the next read tells.
 func condition(err error) error {
 	switch status.Code(err) {
 	case codes.FailedPrecondition, codes.NotFound, codes.AlreadyExists:
 		return delivery.ErrConflict
-	case codes.Aborted: // the emulator's word where it holds a lock on the document
-		if strings.Contains(status.Convert(err).Message(), "precondition") {
-			return delivery.ErrConflict
-		}
+	case codes.InvalidArgument:
+		return errors.Join(delivery.ErrRefused, err)
 	}
 	return err
 }
 
-// temporary reports whether an RPC that failed may work if tried again, and
-// whether it may have been applied all the same.
-func temporary(err error) bool {
-	s, ok := status.FromError(err)
-	if !ok {
-		return false
-	}
-	switch s.Code() {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.ResourceExhausted, codes.Internal, codes.Unknown, codes.Canceled:
-		return true
+// settledError reports whether trying again would change nothing: somebody else
+// was faster, the document is gone, or it can't hold what is to be written.
+// Everything else Firestore may overcome, a missing permission too.
+func settledError(err error) bool {
+	for _, settled := range []error{delivery.ErrConflict, delivery.ErrGone, delivery.ErrLeaseLost, delivery.ErrRefused} {
+		if errors.Is(err, settled) {
+			return true
+		}
 	}
 	return false
 }
 
 // retry repeats try with growing pauses until it succeeds, gives up by itself,
-// or ctx ends.
-func retry(ctx context.Context, try func() (delivery.Snapshot, error)) (delivery.Snapshot, error) {
+// or ctx ends. What Firestore says meanwhile is logged.
+func (q *Queue) retry(ctx context.Context, try func() (delivery.Snapshot, error)) (delivery.Snapshot, error) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = 50 * time.Millisecond
 	pause.MaxInterval = 5 * time.Second
-	return backoff.Retry(ctx, try, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0))
+	return backoff.Retry(ctx, try, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, _ time.Duration) {
+		if !settledError(err) {
+			q.log.Warn().Err(advised(err)).Msg("Firestore did not answer as it should, trying again")
+		}
+	}))
+}
+
+// advised adds what to do to an error that has an owner.
+func advised(err error) error {
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return fmt.Errorf("%w; grant the worker's service account roles/datastore.user", err)
+	case codes.NotFound:
+		return fmt.Errorf("%w; check GOOGLE_CLOUD_PROJECT and DATABASE", err)
+	}
+	return err
 }

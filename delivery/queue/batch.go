@@ -11,12 +11,14 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
-	maxBatch     = 500              // writes in one BatchWrite (Firestore's limit)
-	maxFlights   = 2                // BatchWrites at a time
-	writeTimeout = 20 * time.Second // for one BatchWrite
+	maxBatch     = 500             // writes in one BatchWrite (Firestore's limit)
+	maxFlights   = 2               // BatchWrites at a time
+	maxBytes     = 2 << 20         // of one BatchWrite, unless it has but one write; Firestore takes 10 MiB, its emulator 4
+	writeTimeout = 5 * time.Second // for one BatchWrite; the write-back has several within its margin
 )
 
 // batcher groups writes without making any of them wait: one that finds a
@@ -83,9 +85,10 @@ func (b *batcher) fly(ctx context.Context) {
 // next returns the next batch and what waits for a later one: Firestore takes
 // only one write per document in a request, and refuses the request otherwise.
 func next(waiting []*pending) (batch, rest []*pending) {
-	seen := make(map[string]bool, min(len(waiting), maxBatch))
+	seen, bytes := make(map[string]bool, min(len(waiting), maxBatch)), 0
 	for i, p := range waiting {
-		if len(batch) == maxBatch {
+		bytes += proto.Size(p.write)
+		if len(batch) == maxBatch || len(batch) > 0 && bytes > maxBytes {
 			return batch, append(rest, waiting[i:]...)
 		}
 		name := p.write.GetUpdate().GetName()
@@ -104,7 +107,7 @@ func next(waiting []*pending) (batch, rest []*pending) {
 // harms no other.
 func (b *batcher) send(ctx context.Context, batch []*pending) {
 	response, err := b.request(ctx, batch)
-	if status.Code(err) == codes.InvalidArgument && len(batch) > 1 {
+	if refused(err) && len(batch) > 1 {
 		for i := range batch {
 			b.send(ctx, batch[i:i+1])
 		}
@@ -120,6 +123,12 @@ func (b *batcher) send(ctx context.Context, batch []*pending) {
 		}
 		close(p.done)
 	}
+}
+
+// refused reports whether Firestore has refused a request for what is in it.
+func refused(err error) bool {
+	code := status.Code(err)
+	return code == codes.InvalidArgument || code == codes.ResourceExhausted
 }
 
 // request makes one BatchWrite. Its answer has a status and a result for each

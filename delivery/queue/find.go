@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/cenkalti/backoff/v5"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"postrider/delivery"
 )
@@ -27,7 +31,7 @@ func (q *Queue) Sweep(ctx context.Context, found func(context.Context, delivery.
 		Value: &pb.Value{ValueType: &pb.Value_ArrayValue{ArrayValue: states}},
 	}}}
 	if err := q.run(ctx, query, found); err != nil {
-		return fmt.Errorf("sweep: %w", err)
+		return fmt.Errorf("sweep: %w", advised(err))
 	}
 	return nil
 }
@@ -42,7 +46,7 @@ func (q *Queue) Scan(ctx context.Context, found func(context.Context, delivery.S
 		query.Select.Fields = append(query.Select.Fields, &pb.StructuredQuery_FieldReference{FieldPath: path})
 	}
 	if err := q.run(ctx, query, found); err != nil {
-		return fmt.Errorf("scan: %w", err)
+		return fmt.Errorf("scan: %w", advised(err))
 	}
 	return nil
 }
@@ -56,8 +60,39 @@ func scanned() []string {
 	}
 }
 
-// run passes what a query finds to found, but for what is final.
+// patience is how often a query is begun again without having found anything.
+const patience = 3
+
+// run passes what a query finds to found, but for what is final. A stream that
+// breaks off, as one that found holds back for long may, is begun again after
+// the last document it has passed on.
 func (q *Queue) run(ctx context.Context, query *pb.StructuredQuery, found func(context.Context, delivery.Snapshot) error) error {
+	query.OrderBy = []*pb.StructuredQuery_Order{{Field: &pb.StructuredQuery_FieldReference{FieldPath: "__name__"}}}
+	pause := backoff.NewExponentialBackOff()
+	for tries := 1; ; tries++ {
+		last, err := q.stream(ctx, query, found)
+		if s, ok := status.FromError(err); err == nil || !ok || s.Code() == codes.PermissionDenied || s.Code() == codes.InvalidArgument {
+			return err
+		}
+		if last != "" {
+			query.StartAt = &pb.Cursor{Values: []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: last}}}}
+			tries = 0
+			pause.Reset()
+		}
+		if tries == patience {
+			return err
+		}
+		select {
+		case <-time.After(pause.NextBackOff()):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// stream runs a query once, and returns the name of the last document that it
+// passed on.
+func (q *Queue) stream(ctx context.Context, query *pb.StructuredQuery, found func(context.Context, delivery.Snapshot) error) (last string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := q.client.RunQuery(q.routed(ctx), &pb.RunQueryRequest{
@@ -65,22 +100,25 @@ func (q *Queue) run(ctx context.Context, query *pb.StructuredQuery, found func(c
 		QueryType: &pb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return last, nil
 		}
 		if err != nil {
-			return err
+			return last, err
 		}
 		d := response.GetDocument()
-		if d == nil || settled(d) {
+		if d == nil {
 			continue
 		}
-		if err := found(ctx, snapshot(d)); err != nil {
-			return err
+		if !settled(d) {
+			if err := found(ctx, snapshot(d)); err != nil {
+				return last, err
+			}
 		}
+		last = d.GetName()
 	}
 }

@@ -57,9 +57,10 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to Firestore: %w", err)
 	}
-	// The generated client would repeat a BatchWrite by itself, and then answer
-	// with the failed precondition that our own earlier success has caused.
-	client.CallOptions.BatchWrite = nil
+	// The generated client would repeat calls by itself: a BatchWrite would then
+	// answer with the failed precondition that our own earlier success has caused,
+	// and one that Firestore can't answer would hang without a word.
+	client.CallOptions = &firestore.CallOptions{}
 	root := database + "/documents"
 	return &Queue{
 		client:   client,

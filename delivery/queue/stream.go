@@ -59,6 +59,7 @@ func (q *Queue) follow(ctx context.Context, t target, l listener) error {
 		if heard {
 			pause.Reset()
 		}
+		err = advised(err)
 		if resume := l.lost(err); !resume || refusesToken(err) {
 			token = nil
 		}
@@ -84,7 +85,8 @@ func refusesToken(err error) bool {
 var errRecount = errors.New("documents were missed")
 
 // listen opens one stream, resumed at token, and passes on what it says until
-// it ends. It reports whether anything was heard and keeps token up to date.
+// it ends. It reports whether it was heard to the point at which everything had
+// been said, and keeps token up to date.
 func (q *Queue) listen(ctx context.Context, t target, token *[]byte, l listener) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -105,7 +107,7 @@ func (q *Queue) listen(ctx context.Context, t target, token *[]byte, l listener)
 		if err != nil {
 			return heard, fmt.Errorf("read stream: %w", err)
 		}
-		heard = true
+		heard = heard || response.GetTargetChange().GetTargetChangeType() == pb.TargetChange_CURRENT
 		watchdog.Stop() // not while the listener holds the stream back
 		if err := tell(ctx, l, response, token); err != nil {
 			return heard, err

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -14,23 +16,37 @@ import (
 	"postrider/delivery"
 )
 
+// maxLookup bounds the time that a look-up of users is tried for.
+const maxLookup = 10 * time.Second
+
 // Emails returns the email field of the users' documents, whatever its type, by
 // UID; a user without a document or with an empty email is absent. Each UID is
 // given once. It costs one read for each, in one request. The error is a
 // [*delivery.Failure] of phase users.
 func (q *Queue) Emails(ctx context.Context, uids []string) (map[string]any, error) {
-	names := make([]string, len(uids))
-	for i, uid := range uids {
-		names[i] = q.users.name(uid)
+	request := &pb.BatchGetDocumentsRequest{Database: q.database, Mask: &pb.DocumentMask{FieldPaths: []string{"email"}}}
+	for _, uid := range uids {
+		request.Documents = append(request.Documents, q.users.name(uid))
 	}
-	emails := make(map[string]any, len(names))
-	stream, err := q.client.BatchGetDocuments(q.routed(ctx), &pb.BatchGetDocumentsRequest{
-		Database:  q.database,
-		Documents: names,
-		Mask:      &pb.DocumentMask{FieldPaths: []string{"email"}},
-	})
+	emails, err := backoff.Retry(ctx, func() (map[string]any, error) {
+		emails, err := q.emails(ctx, request)
+		switch status.Code(err) {
+		case codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.NotFound:
+			err = backoff.Permanent(err)
+		}
+		return emails, err
+	}, backoff.WithMaxElapsedTime(maxLookup))
 	if err != nil {
 		return nil, usersFailure(err)
+	}
+	return emails, nil
+}
+
+func (q *Queue) emails(ctx context.Context, request *pb.BatchGetDocumentsRequest) (map[string]any, error) {
+	emails := make(map[string]any, len(request.GetDocuments()))
+	stream, err := q.client.BatchGetDocuments(q.routed(ctx), request)
+	if err != nil {
+		return nil, err
 	}
 	for {
 		response, err := stream.Recv()
@@ -38,7 +54,7 @@ func (q *Queue) Emails(ctx context.Context, uids []string) (map[string]any, erro
 			return emails, nil
 		}
 		if err != nil {
-			return nil, usersFailure(err)
+			return nil, err
 		}
 		d := response.GetFound()
 		if email := valueOf(d.GetFields()["email"]); email != nil && email != "" {

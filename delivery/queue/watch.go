@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 
@@ -48,6 +49,9 @@ func (l *mailListener) consistent() {
 }
 
 func (l *mailListener) lost(err error) bool {
+	if errors.Is(err, errSilent) {
+		return true // nothing is known to be wrong
+	}
 	l.current = false
 	l.watching(err)
 	return true

@@ -10,24 +10,24 @@ import (
 
 // Status is the state of a worker at one moment.
 type Status struct {
-	Watching  bool      // the watch is open and has passed on all there was
-	LastSweep time.Time // the end of the last sweep that worked; zero if none did
-	Problem   string    // what is wrong, for the operator; "" if nothing is
+	Watching bool      // the watch is open
+	Heard    time.Time // when Firestore last answered; zero if it never did
+	Problem  string    // what is wrong, for the operator; "" if nothing is
 }
 
 // readiness is the answer to /readyz.
 type readiness struct {
 	Ready     bool       `json:"ready"`
 	Watching  bool       `json:"watching"`
-	LastSweep *time.Time `json:"lastSweep,omitempty"`
+	LastHeard *time.Time `json:"lastHeard,omitempty"`
 	Problem   string     `json:"problem,omitempty"`
 }
 
 // Handler answers
 //
 //	GET /healthz   200 as long as the program serves
-//	GET /readyz    200 while it watches, and has swept within the last fresh;
-//	               else 503; the body says in JSON what is missing
+//	GET /readyz    200 while it watches and Firestore has answered within the
+//	               last fresh; else 503; the body says in JSON what is missing
 //	GET /metrics   what metrics serves
 //
 // A mail server in trouble does not make a worker unready: restarting it would
@@ -49,21 +49,21 @@ func Handler(status func() Status, fresh time.Duration, metrics http.Handler) ht
 	return mux
 }
 
-// ready judges a status. A sweep that worked shows that Firestore answers.
+// ready judges a status.
 func ready(s Status, fresh time.Duration, now time.Time) readiness {
 	r := readiness{Watching: s.Watching, Problem: s.Problem}
-	swept := !s.LastSweep.IsZero() && now.Sub(s.LastSweep) <= fresh
-	if !s.LastSweep.IsZero() {
-		at := s.LastSweep.UTC()
-		r.LastSweep = &at
+	answers := !s.Heard.IsZero() && now.Sub(s.Heard) <= fresh
+	if !s.Heard.IsZero() {
+		at := s.Heard.UTC()
+		r.LastHeard = &at
 	}
-	r.Ready = s.Watching && swept
+	r.Ready = s.Watching && answers
 	if r.Ready || r.Problem != "" {
 		return r
 	}
 	r.Problem = "the mail collection is not watched yet"
 	if s.Watching {
-		r.Problem = "no sweep of the mail collection has worked for too long"
+		r.Problem = "Firestore has not answered for too long"
 	}
 	return r
 }

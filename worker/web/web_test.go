@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestReadinessNeedsWatchAndFreshSweep(t *testing.T) {
+func TestReadinessNeedsWatchAndFreshAnswer(t *testing.T) {
 	now := time.Now()
 	cases := map[string]struct {
 		status  Status
@@ -17,12 +17,12 @@ func TestReadinessNeedsWatchAndFreshSweep(t *testing.T) {
 		problem string
 	}{
 		"just started":          {Status{}, 503, "the mail collection is not watched yet"},
-		"watching, never swept": {Status{Watching: true}, 503, "no sweep of the mail collection has worked for too long"},
-		"swept, not watching":   {Status{LastSweep: now}, 503, "the mail collection is not watched yet"},
-		"watch lost":            {Status{LastSweep: now, Problem: errors.New("stream lost").Error()}, 503, "stream lost"},
-		"ready":                 {Status{Watching: true, LastSweep: now}, 200, ""},
-		"swept an hour ago":     {Status{Watching: true, LastSweep: now.Add(-time.Hour)}, 503, "no sweep of the mail collection has worked for too long"},
-		"ready, last one bad":   {Status{Watching: true, LastSweep: now, Problem: "sweep: unavailable"}, 200, "sweep: unavailable"},
+		"watching, never heard": {Status{Watching: true}, 503, "Firestore has not answered for too long"},
+		"heard, not watching":   {Status{Heard: now}, 503, "the mail collection is not watched yet"},
+		"watch lost":            {Status{Heard: now, Problem: errors.New("stream lost").Error()}, 503, "stream lost"},
+		"ready":                 {Status{Watching: true, Heard: now}, 200, ""},
+		"heard an hour ago":     {Status{Watching: true, Heard: now.Add(-time.Hour)}, 503, "Firestore has not answered for too long"},
+		"ready, last one bad":   {Status{Watching: true, Heard: now, Problem: "sweep: unavailable"}, 200, "sweep: unavailable"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"postrider/delivery"
+	"postrider/smtp"
+)
+
+// report logs how an attempt ended, in one line: what happened, never to whom.
+func (w *Worker) report(s delivery.Snapshot, e ending, c delivery.Change, took time.Duration, err error) {
+	line, fact := w.log.WithLevel(e.level()), "attempt finished"
+	switch {
+	case errors.Is(err, delivery.ErrGone):
+		fact = "attempt finished, its document was deleted"
+	case err != nil:
+		line, fact = w.log.Error().Err(err), "attempt finished, but could not be recorded"
+	case e.released:
+		fact = "attempt handed back"
+	}
+	line.Str("doc", s.ID).
+		Int64("attempt", delivery.ReadRecord(s.Fields).Attempts+1).
+		Str("state", string(c.State)).
+		Str("outcome", string(e.class())).
+		Dur("took", took).
+		EmbedObject(logged(e)).
+		Msg(fact)
+	if e.failure != nil {
+		w.log.Debug().Str("doc", s.ID).Str("reason", e.failure.Message).AnErr("err", e.failure.Err).Msg("attempt failed")
+	}
+}
+
+// level returns how much an ending matters: a server that can't be used or a
+// mail of unknown fate wants somebody to look, a wrong document does not.
+func (e ending) level() zerolog.Level {
+	if e.released {
+		return zerolog.WarnLevel
+	}
+	if e.failure == nil {
+		return zerolog.InfoLevel
+	}
+	switch e.failure.Phase {
+	case delivery.PhaseConnect, delivery.PhaseGreeting, delivery.PhaseHello, delivery.PhaseTLS, delivery.PhaseAuth:
+		return zerolog.ErrorLevel
+	}
+	if e.failure.Class == delivery.Unknown {
+		return zerolog.ErrorLevel
+	}
+	return zerolog.WarnLevel
+}
+
+// logged is an ending's part of the log line.
+type logged ending
+
+// MarshalZerologObject writes phase, code and cause, or the Message-ID.
+func (l logged) MarshalZerologObject(line *zerolog.Event) {
+	if l.released {
+		return
+	}
+	if l.failure == nil {
+		line.Str("message_id", l.sent.MessageID).Int("recipients", len(l.sent.Recipients))
+		return
+	}
+	line.Str("phase", string(l.failure.Phase)).Int("code", l.failure.Code).Str("enhanced", l.failure.EnhancedCode)
+	if cause, ok := errors.AsType[*smtp.Error](l.failure.Err); ok {
+		line.Str("command", cause.Command).Str("cause", string(cause.Cause()))
+	}
+}
