@@ -54,7 +54,7 @@ func (w *Worker) Drain(ctx context.Context) (Tally, error) {
 		err = w.queue.Sweep(claiming, found)
 		w.hands.wait()
 	}
-	if err != nil && claiming.Err() != nil {
+	if claiming.Err() != nil { // stopped, or nothing could be claimed
 		err = context.Cause(claiming)
 	}
 	if err != nil {
