@@ -120,6 +120,8 @@ func TestRulesLetClientsAddMailOnly(t *testing.T) {
 		"a template":                     {ann, fields(to, template), yes},
 		"a list of recipients":           {ann, fields(`"toUids":{"arrayValue":{"values":[{"stringValue":"u"}]}}`, message), yes},
 		"in one's own name":              {ann, fields(to, message, byAnn), yes},
+		"to users, in one's own name":    {ann, fields(`"toUids":{"arrayValue":{"values":[{"stringValue":"u"}]}}`, message, byAnn), no},
+		"a list of very many":            {ann, fields(`"to":{"arrayValue":{"values":[{"stringValue":"`+strings.Repeat("a@b.test,", 1000)+`"}]}}`, message), no},
 		"in another's name":              {bob, fields(to, message, byAnn), no},
 		"not signed in":                  {anybody, fields(to, message), no},
 		"with a record":                  {ann, fields(to, message, record), no},
