@@ -41,6 +41,8 @@ func Conform(t *testing.T, open func(*testing.T) Subject) {
 		"an end is not written over a later claim":      endIsFenced,
 		"an end of a deleted document is gone":          endIsGone,
 		"an end is written once":                        endIsWrittenOnce,
+		"a claim that never was can't be handed back":   unansweredClaim,
+		"an answered claim can be handed back unseen":   answeredClaim,
 		"a delivery field of another type is replaced":  oddRecords,
 		"the watch passes on what is and what comes":    watches,
 		"the sweep finds what waits or is claimed":      sweeps,
@@ -60,6 +62,11 @@ func in(s delivery.State) delivery.Fields {
 	f := mail()
 	f["delivery"] = delivery.Fields{"state": string(s), "note": "mine"}
 	return f
+}
+
+// incomplete returns a mail that had nothing to send before.
+func incomplete() delivery.Fields {
+	return delivery.Record{}.Refused(delivery.TTL{}, now()).AppliedTo(mail())
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
@@ -254,6 +261,37 @@ func endIsWrittenOnce(t *testing.T, s Subject) {
 	}
 }
 
+// unanswered returns the claim of a document as its worker knows it that was
+// never answered: without an update time.
+func unanswered(snap delivery.Snapshot) delivery.Snapshot {
+	return delivery.Snapshot{ID: snap.ID, Fields: claimed(delivery.Record{}, "l1").AppliedTo(snap.Fields)}
+}
+
+func unansweredClaim(t *testing.T, s Subject) {
+	s.Put("a", mail())
+	_, err := s.Finish(t.Context(), unanswered(found(t, s.Scan)[0]), delivery.Record.Released)
+	if !errors.Is(err, delivery.ErrLeaseLost) {
+		t.Errorf("error %v, want ErrLeaseLost", err)
+	}
+	if got := s.Get("a"); !reflect.DeepEqual(got, mail()) {
+		t.Errorf("the document is %v", got)
+	}
+}
+
+func answeredClaim(t *testing.T, s Subject) {
+	s.Put("a", mail())
+	snap := found(t, s.Scan)[0]
+	if _, err := s.Apply(t.Context(), snap, claimed(delivery.Record{}, "l1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Finish(t.Context(), unanswered(snap), delivery.Record.Released); err != nil {
+		t.Fatal(err)
+	}
+	if r := record(t, s, "a"); r["state"] != "PENDING" || r["startTime"] == nil {
+		t.Errorf("handed back as %v", r)
+	}
+}
+
 func oddRecords(t *testing.T, s Subject) {
 	for id, odd := range map[string]any{"null": nil, "text": "PENDING", "list": []any{"x"}} {
 		f := mail()
@@ -291,6 +329,8 @@ func watches(t *testing.T, s Subject) {
 	until(t, seen, "b", nil)
 	s.Put("a", in(delivery.Retry))
 	until(t, seen, "a", func(f delivery.Fields) bool { return f["delivery"] != nil })
+	s.Put("b", incomplete())
+	until(t, seen, "b", func(f delivery.Fields) bool { return f["delivery"] != nil })
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the watch ended in %v", err)
@@ -318,7 +358,7 @@ func until(t *testing.T, seen <-chan delivery.Snapshot, id string, want func(del
 func sweeps(t *testing.T, s Subject) { finds(t, s, s.Sweep, "PENDING", "PROCESSING", "RETRY") }
 
 func scans(t *testing.T, s Subject) {
-	finds(t, s, s.Scan, "PENDING", "PROCESSING", "QUEUED", "RETRY", "new", "without")
+	finds(t, s, s.Scan, "PENDING", "PROCESSING", "QUEUED", "RETRY", "incomplete", "new", "without")
 }
 
 // finds checks which of one document per state a find passes on, each of them
@@ -329,6 +369,7 @@ func finds(t *testing.T, s Subject, find func(context.Context, func(context.Cont
 		s.Put(string(state), in(state))
 	}
 	s.Put("new", mail())
+	s.Put("incomplete", incomplete())
 	s.Put("without", delivery.Fields{"to": "ada@rcpt.test", "message": mail()["message"], "delivery": nil})
 	var ids []string
 	for _, snap := range found(t, find) {

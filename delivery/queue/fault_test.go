@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -322,9 +323,10 @@ func TestBadWriteHarmsNoOther(t *testing.T) {
 			}
 		})
 	}
-	apply("first", true)
-	apply("second", true)
-	waitUntil(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.batches) == maxFlights })
+	for i := range maxFlights {
+		apply(fmt.Sprint("flight", i), true)
+		waitUntil(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.batches) == i+1 })
+	}
 	for _, id := range []string{"a", "b", "twice", "twice", "c"} {
 		apply(id, true)
 	}
