@@ -14,7 +14,7 @@ func Complete(f Fields) bool {
 			return true
 		}
 	}
-	return truthy(f["template"])
+	return Truthy(f["template"])
 }
 
 // Decode reads what a mail document asks for. It accepts and refuses what the

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -165,5 +166,25 @@ func TestFaultsOfAHugeDocumentAreCutShort(t *testing.T) {
 		if !utf8.ValidString(fault.Message) || !utf8.ValidString(fault.Explain) {
 			t.Errorf("%s: invalid UTF-8", name)
 		}
+	}
+}
+
+func TestOnlySoManyFaultsAreKept(t *testing.T) {
+	const n = 250_000
+	var c checker
+	c.document(value{v: Fields{"categories": make([]any, n), "from": nil, "toUids": []any{"", ""}}, present: true})
+	if len(c.faults) != maxFaults || c.faults[0].text != "Field 'toUids.0' cannot be empty" {
+		t.Errorf("%d faults, the first: %+v", len(c.faults), c.faults[0])
+	}
+	message := c.failure("email configuration").Message
+	if want := fmt.Sprintf(". And %d elements that were not checked", n-maxFaults+3); !strings.HasSuffix(message, want) {
+		t.Errorf("got %s, want it to end in %s", message, want)
+	}
+
+	c = checker{}
+	c.document(value{v: Fields{"toUids": make([]any, n), "from": nil, "replyTo": nil}, present: true})
+	message = c.failure("email configuration").Message
+	if want := fmt.Sprintf(". And 2 more. And %d elements that were not checked", n-maxFaults); !strings.HasSuffix(message, want) {
+		t.Errorf("got %s, want it to end in %s", message, want)
 	}
 }

@@ -50,7 +50,7 @@ func (h *headers) addAll(o value) {
 		}
 		return
 	}
-	if truthy(key.v) && truthy(val.v) {
+	if Truthy(key.v) && Truthy(val.v) {
 		h.add(key.v, val.v, o.path)
 		return
 	}
@@ -62,7 +62,7 @@ func (h *headers) addAll(o value) {
 
 // add takes in one header, or those in a key that is itself a map.
 func (h *headers) add(key, v any, path string) {
-	if !truthy(v) && (isObject(key) || isList(key)) {
+	if !Truthy(v) && (isObject(key) || isList(key)) {
 		h.addAll(value{v: key, path: path, present: true})
 		return
 	}
@@ -73,7 +73,7 @@ func (h *headers) add(key, v any, path string) {
 		return
 	}
 	name := ""
-	if truthy(key) {
+	if Truthy(key) {
 		name = strings.TrimSpace(javaScriptString(key))
 	}
 	if text := headerValue(name, v); !blank(text) {
@@ -84,7 +84,7 @@ func (h *headers) add(key, v any, path string) {
 // headerValue is the text of a header's value. A map speaks by its member
 // value, or in a header of addresses by its name and address.
 func headerValue(name string, v any) string {
-	if !truthy(v) {
+	if !Truthy(v) {
 		return ""
 	}
 	if !isObject(v) {
@@ -95,7 +95,7 @@ func headerValue(name string, v any) string {
 	case "from", "sender", "to", "cc", "bcc", "reply-to":
 		return mailbox(o.text("name"), o.text("address"))
 	}
-	if inner := o.at("value").v; truthy(inner) {
+	if inner := o.at("value").v; Truthy(inner) {
 		return javaScriptString(inner)
 	}
 	return ""

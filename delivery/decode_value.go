@@ -12,25 +12,6 @@ import (
 // The extension is written in JavaScript, and what it makes of a value that
 // nobody meant to write follows that language's rules. These are those rules.
 
-// truthy reports whether a condition holds for v: not for null, false, zero,
-// NaN and the empty string.
-func truthy(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return false
-	case bool:
-		return v
-	case int64:
-		return v != 0
-	case float64:
-		return v != 0 && !math.IsNaN(v)
-	case string:
-		return v != ""
-	default:
-		return true
-	}
-}
-
 // isObject reports whether v is a map or one of Firestore's own objects, which
 // pass for maps without the members one looks for.
 func isObject(v any) bool {

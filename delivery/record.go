@@ -62,7 +62,7 @@ const (
 // delivery field that JavaScript holds for false (null, "", 0, false) is none.
 func ReadRecord(doc Fields) Record {
 	value := doc["delivery"]
-	if falsy(value) {
+	if !Truthy(value) {
 		return Record{}
 	}
 	f, ok := value.(Fields)
@@ -86,21 +86,22 @@ func ReadRecord(doc Fields) Record {
 // maxAttempts is the highest number of attempts that is believed.
 const maxAttempts = 1 << 31
 
-// falsy reports whether JavaScript holds a Firestore value for false.
-func falsy(v any) bool {
+// Truthy reports whether JavaScript, and with it the extension, takes a value
+// for true: null, false, "", 0 and NaN it does not.
+func Truthy(v any) bool {
 	switch v := v.(type) {
 	case nil:
-		return true
+		return false
 	case bool:
-		return !v
+		return v
 	case string:
-		return v == ""
+		return v != ""
 	case int64:
-		return v == 0
+		return v != 0
 	case float64:
-		return v == 0 || v != v
+		return v != 0 && v == v
 	}
-	return false
+	return true
 }
 
 func text(v any) string {

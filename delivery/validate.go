@@ -32,7 +32,7 @@ func validate(f Fields) *Failure {
 			return c.failure("template configuration")
 		}
 	}
-	if truthy(message.v) && hasKeys(message.v) {
+	if Truthy(message.v) && hasKeys(message.v) {
 		var c checker
 		c.message(message, template.present)
 		if c.faulty() {
@@ -109,6 +109,10 @@ func (c *checker) list(o value, element func(value)) {
 		return
 	}
 	for i, v := range list {
+		if c.full() {
+			c.unchecked += len(list) - i
+			return
+		}
 		element(value{v: v, path: o.sub(strconv.Itoa(i)), present: true})
 	}
 }
@@ -127,7 +131,12 @@ func (c *checker) textMap(o value) {
 	if !c.mapping(o) {
 		return
 	}
-	for _, name := range keys(o.v) {
+	names := keys(o.v)
+	for i, name := range names {
+		if c.full() {
+			c.unchecked += len(names) - i
+			return
+		}
 		v, _ := member(o.v, name)
 		c.text(value{v: v, path: o.sub(name), present: true})
 	}
@@ -152,7 +161,7 @@ func (c *checker) sendGrid(o value) {
 		c.textMap(args)
 	}
 	c.optionalText(o.at("ipPoolName"))
-	if !c.unreadable && data.present && !truthy(id.v) {
+	if !c.unreadable && data.present && !Truthy(id.v) {
 		c.rule(noTemplate, o.sub("dynamicTemplateData")+" is data for a template, and "+o.sub("templateId")+" names none")
 	}
 }
@@ -179,7 +188,7 @@ func (c *checker) message(o value, templated bool) {
 	c.nullableText(text)
 	c.nullableText(html)
 	c.optionalList(o.at("attachments"), c.attachment)
-	if !templated && !c.unreadable && !truthy(text.v) && !truthy(html.v) {
+	if !templated && !c.unreadable && !Truthy(text.v) && !Truthy(html.v) {
 		c.rule(noBody, o.sub("text")+" and "+o.sub("html")+" are both missing or empty")
 	}
 }
@@ -270,5 +279,5 @@ func allText(list []any) bool {
 // filled reports whether a string or list has anything in it.
 func filled(v any) bool {
 	list, ok := v.([]any)
-	return ok && len(list) > 0 || !ok && truthy(v)
+	return ok && len(list) > 0 || !ok && Truthy(v)
 }

@@ -144,7 +144,7 @@ func TestHarmlessControlCharactersAreLeftOut(t *testing.T) {
 // White space at the ends of a value goes along in encoded words only.
 func TestWhiteSpaceAtTheEndsOfAValue(t *testing.T) {
 	for in, want := range map[string]string{
-		"\ufeffx": "\ufeffx", "  ä ": "  ä ", " x  ": "x", " \u00a0 ": "",
+		"\ufeffx": "\ufeffx", "  ä ": "  ä ", " x  ": "x", " \u00a0 ": "", "  \"a\" ": "  \"a\" ",
 	} {
 		m, _ := mustCompose(t, New(Options{}, nil, nil), with(func(d *delivery.Document) { d.Message.Subject = in }))
 		got := headerOf(t, m.Message, "Subject")

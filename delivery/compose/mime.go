@@ -208,8 +208,10 @@ func (w *writer) field(name, value string) {
 	v := w.scratch[:0]
 	switch {
 	case trimSpace(value) == "":
-	case needsWords(value):
-		v = appendEncodedWords(v, value) // which bring white space at the ends along
+	case needsWords(value), strings.Contains(value, `"`) && trimSpace(value) != value:
+		// The extension's library writes quotes, too, in encoded words, which
+		// bring white space at the ends along.
+		v = appendEncodedWords(v, value)
 	default:
 		v = append(v, trimSpace(value)...)
 	}

@@ -69,7 +69,7 @@ func headersOf(v any) []delivery.Header {
 func isAbsent(v any) bool {
 	switch v.(type) {
 	case nil, bool, int64, float64:
-		return !truthy(v)
+		return !delivery.Truthy(v)
 	}
 	return false
 }

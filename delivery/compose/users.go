@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 
 	"postrider/delivery"
@@ -43,7 +42,7 @@ func (c *Composer) recipients(ctx context.Context, doc delivery.Document) (recip
 		}
 		for _, uid := range l.uids {
 			email, ok := emails[uid]
-			if !ok || !truthy(email) {
+			if !ok || !delivery.Truthy(email) {
 				continue
 			}
 			if err := readEmail(l.into, l.field+"Uids", email); err != nil {
@@ -167,21 +166,4 @@ func readEmail(into *[]mailbox, field string, email any) error {
 		}
 	}
 	return nil
-}
-
-// truthy reports whether JavaScript takes a stored value for a yes.
-func truthy(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return false
-	case bool:
-		return v
-	case string:
-		return v != ""
-	case int64:
-		return v != 0
-	case float64:
-		return v != 0 && !math.IsNaN(v)
-	}
-	return true
 }

@@ -35,9 +35,14 @@ func attachmentCases() map[string]attachmentCase {
 		"block helpers work":           {one("{{#each xs}}{{this}},{{/each}}"), delivery.Fields{"xs": []any{int64(1), int64(2)}}, one("1,2,")},
 		"quotes in helpers are JSON's": {one(`{{#if (lookup o "a")}}x{{/if}}`), delivery.Fields{}, "Error: Parse error on line 1:\n...t\":\"{{#if (lookup o \\\"a\\\")}}x{{/if}}\"}]\n-----------------------^\nExpecting 'CLOSE_RAW_BLOCK', 'CLOSE', 'CLOSE_UNESCAPED', 'OPEN_SEXPR', 'CLOSE_SEXPR', 'ID', 'EQUALS', 'OPEN_BLOCK_PARAMS', 'STRING', 'NUMBER', 'BOOLEAN', 'UNDEFINED', 'NULL', 'DATA', 'SEP', got 'INVALID'"},
 		"an empty list is a list":      {[]any{}, nil, []any{}},
-		"one map is a list of one":     {delivery.Fields{"filename": "x.txt", "content": "{{v}}"}, delivery.Fields{"v": "1"}, one("1")},
-		"a string is none":             {"{{v}}", delivery.Fields{"v": "x"}, "Error: Field 'attachments' of template 'a string is none' must be a list of attachments."},
-		"an empty string is none":      {"{{v}}", delivery.Fields{"v": ""}, []any(nil)},
+		"a map is none":                {delivery.Fields{"filename": "x.txt", "content": "{{v}}"}, delivery.Fields{"v": "1"}, "Error: Field 'attachments' of template 'a map is none' must be a list of attachments."},
+		"members of Firestore's values are empty": {
+			one("[{{r.id}}{{t.seconds}}{{g.latitude}}]"),
+			delivery.Fields{"r": delivery.Reference{Path: "users/u9"}, "t": time.Unix(5, 6), "g": delivery.GeoPoint{Latitude: 1.5}},
+			one("[]"),
+		},
+		"a string is none":        {"{{v}}", delivery.Fields{"v": "x"}, "Error: Field 'attachments' of template 'a string is none' must be a list of attachments."},
+		"an empty string is none": {"{{v}}", delivery.Fields{"v": ""}, []any(nil)},
 		"numbers, maps and lists are kept": {
 			[]any{delivery.Fields{"n": int64(3), "f": 1.5, "b": true, "z": nil, "headers": delivery.Fields{"X-A": "{{v}}"}, "l": []any{int64(1)}}},
 			delivery.Fields{"v": "1"},

@@ -2,7 +2,6 @@ package render
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 
@@ -69,7 +68,7 @@ func (c *content) replacedBy(docs map[string]delivery.Fields) *content {
 		if name != id {
 			next.renamed[id] = name
 		}
-		if truthy(doc["partial"]) {
+		if delivery.Truthy(doc["partial"]) {
 			next.addPartial(name, doc)
 			continue
 		}
@@ -116,7 +115,7 @@ func (c *content) template(name string) (*template, error) {
 func (c *content) addPartial(name string, doc delivery.Fields) {
 	c.partialNames[name] = true
 	for _, field := range renderedFields() {
-		if field == fieldAttachments || !truthy(doc[field]) {
+		if field == fieldAttachments || !delivery.Truthy(doc[field]) {
 			continue
 		}
 		if c.partials[field] == nil {
@@ -130,7 +129,7 @@ func newTemplate(name string, doc delivery.Fields) *template {
 	t := &template{name: name, fields: make(map[string]string)}
 	for _, field := range renderedFields() {
 		value := doc[field]
-		if !truthy(value) {
+		if !delivery.Truthy(value) {
 			continue
 		}
 		if field == fieldAttachments {
@@ -178,7 +177,13 @@ func samePartials(a, b map[string]map[string]string) bool {
 // templateName returns what a document is called: its field name if it has
 // one, spelt as JavaScript spells it as a key, else its ID.
 func templateName(id string, doc delivery.Fields) string {
-	switch v := doc["name"].(type) {
+	name, ok := doc["name"]
+	if !ok {
+		return id
+	}
+	switch v := name.(type) {
+	case nil:
+		return "null"
 	case string:
 		return v
 	case int64:
@@ -189,21 +194,4 @@ func templateName(id string, doc delivery.Fields) string {
 		return fmt.Sprint(v)
 	}
 	return id
-}
-
-// truthy reports whether v counts as true in JavaScript.
-func truthy(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return false
-	case bool:
-		return v
-	case string:
-		return v != ""
-	case int64:
-		return v != 0
-	case float64:
-		return v != 0 && !math.IsNaN(v)
-	}
-	return true
 }

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -91,6 +92,65 @@ func TestDataCannotPassForAnEncoding(t *testing.T) {
 		if err != nil || *r.Text != c.want {
 			t.Errorf("%s: got %v %v, want %q", source, r.Text, err, c.want)
 		}
+	}
+}
+
+// TestAnEncodingIsNotMuchLongerThanItsData encodes values that each need a mark,
+// below long keys that must not be written for every one of them.
+func TestAnEncodingIsNotMuchLongerThanItsData(t *testing.T) {
+	for rule, v := range map[string]any{
+		"bytes": []byte{}, "filled": []byte("\x00\xff"), "time": time.Unix(-1, 999999999), "point": delivery.GeoPoint{Latitude: math.NaN()},
+		"reference": delivery.Reference{Path: "a/b"}, "number": math.Inf(-1),
+	} {
+		list := make([]any, 130_000)
+		for i := range list {
+			list[i] = v
+		}
+		var data any = list
+		for range 14 {
+			data = delivery.Fields{strings.Repeat("\x01", 100): data}
+		}
+		encoded, err := encodeData("t", data.(delivery.Fields))
+		if limit := maxEncoded(data); err != nil || len(encoded) > limit || !json.Valid([]byte(encoded)) {
+			t.Errorf("%s: %d bytes, want at most %d: %v", rule, len(encoded), limit, err)
+		}
+	}
+}
+
+// TestTheEncodingIsBounded gives data that swells by what JSON makes of it, and
+// asserts that encoding stops soon after the limit.
+func TestTheEncodingIsBounded(t *testing.T) {
+	swelling := make([]any, 1000)
+	for i := range swelling {
+		swelling[i] = strings.Repeat("\x01", 1000)
+	}
+	data := delivery.Fields{"v": swelling}
+	limit := maxEncoded(data)
+	e := encoder{limit: limit}
+	if n := len(e.encode(data)); n < limit || n > limit+10_000 {
+		t.Errorf("%d bytes, limit %d", n, limit)
+	}
+	tpl := openLimited(t, testLimits, map[string]delivery.Fields{"t": {"text": "x"}})
+	_, err := tpl.Render(t.Context(), "t", data)
+	wantFailure(t, err, delivery.Permanent, fmt.Sprintf(
+		"Error: Field 'template.data' is too large to render template 't': it takes more than %d bytes as JSON.", limit))
+}
+
+// TestMarksFindTheirPlace mixes members with and without a mark, on every level.
+func TestMarksFindTheirPlace(t *testing.T) {
+	data := delivery.Fields{
+		"a": int64(1), "b": []any{"x", []byte("y"), []any{}, delivery.Fields{"1": []byte("z"), "0": "0"}, delivery.Fields{}},
+		"c": delivery.Fields{"d": delivery.Fields{"e": "f"}}, "g": math.NaN(), "h": []byte{0, 0x1f, '"', '\\', 0x7f},
+	}
+	want := `[{"a":1,"b":["x","Ź",[],{"0":"0","1":"ź"},{}],"c":{"d":{"e":"f"}},"g":"NaN","h":"ĀğĢŜſ"},` +
+		`["b",[1,"bytes",3,["1","bytes"]],"g","number","h","bytes"]]`
+	if got, err := encodeData("t", data); err != nil || got != want {
+		t.Errorf("got  %s, %v\nwant %s", got, err, want)
+	}
+	tpl := openLimited(t, testLimits, map[string]delivery.Fields{"t": {"text": "{{b}} {{c.d.e}} {{g}} {{h}} {{#with b.[3]}}{{[0]}}{{[1]}}{{/with}}"}})
+	r, err := tpl.Render(t.Context(), "t", data)
+	if want := "x,y,,[object Object],[object Object] f NaN \x00\x1f\"\\\x7f 0z"; err != nil || *r.Text != want {
+		t.Errorf("got %v %v, want %q", r.Text, err, want)
 	}
 }
 

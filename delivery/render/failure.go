@@ -66,6 +66,23 @@ func notAttachments(name string) error {
 	)
 }
 
+func tooManyAttachments(name string) error {
+	return failure(
+		fmt.Sprintf("Error: Field 'attachments' of template '%s' renders to more than %d attachments or %d values.",
+			name, maxAttachments, maxAttachmentValues),
+		"Every list, map, member and element of the rendered JSON text counts as a value. A loop in the template makes more of them "+
+			"than a mail can hold. Shorten template.data or the template, "+again,
+	)
+}
+
+func tooMuchData(name string, limit int) error {
+	return failure(
+		fmt.Sprintf("Error: Field 'template.data' is too large to render template '%s': it takes more than %d bytes as JSON.", name, limit),
+		"That is four times the size of template.data and 1 MB: control characters in its keys and strings, which take six bytes each, "+
+			"make it so. Take them out or shorten the data, "+again,
+	)
+}
+
 func badJSON(name string, err error) error {
 	f := failure(
 		err.Error(),

@@ -108,6 +108,18 @@ var postrider = (function () {
     }
   }
 
+  // A strict template asks whether a value has a member, which those of the
+  // prototype are, before it finds that it may not see it.
+  function conceal(type, names) {
+    names.split(' ').forEach(function (name) {
+      Object.defineProperty(type.prototype, name, { value: function () {}, configurable: true, writable: true });
+    });
+  }
+
+  conceal(Timestamp, 'seconds nanoseconds toDate toMillis isEqual toProto');
+  conceal(GeoPoint, 'latitude longitude isEqual toProto');
+  conceal(DocumentReference, 'formattedName firestore path id parent get collection listCollections create delete set update onSnapshot isEqual toProto withConverter');
+
   // Decodes UTF-8, with one U+FFFD for each maximal part of a bad sequence.
   function utf8(bytes) {
     var parts = [], i = 0;
@@ -140,29 +152,33 @@ var postrider = (function () {
       case 'time':
         return new Timestamp(argument[0], argument[1]);
       case 'point':
-        return new GeoPoint(decode(argument[0]), decode(argument[1]));
+        return new GeoPoint(Number(argument[0]), Number(argument[1]));
       case 'reference':
         return new DocumentReference(argument);
       case 'bytes':
-        return Buffer.from(argument, function (c) { return c.charCodeAt(0); });
+        return Buffer.from(argument, function (c) { return c.charCodeAt(0) & 0xff; });
       default:
         return Number(argument);
     }
   }
 
-  // Undoes encode.go: a value, and what JSON has no word for by its path.
+  // Undoes encode.go: a value, and what JSON has no word for by its mark.
   function decode(encoded) {
     var root = { value: encoded[0] };
-    for (var i = 1; i < encoded.length; i++) {
-      var path = encoded[i][0], parent = root, key = 'value';
-      for (var j = 0; j < path.length; j++) {
-        parent = parent[key];
-        key = path[j];
+    var open = encoded.length > 1 ? [{ parent: root, marks: ['value', encoded[1]] }] : [];
+    while (open.length) {
+      var next = open.pop(), parent = next.parent, marks = next.marks;
+      for (var i = 0; i < marks.length; i += 2) {
+        var key = marks[i], mark = marks[i + 1];
+        if (typeof mark === 'string') {
+          Object.defineProperty(parent, key, {
+            value: special(mark, parent[key]),
+            configurable: true, enumerable: true, writable: true
+          });
+        } else {
+          open.push({ parent: parent[key], marks: mark });
+        }
       }
-      Object.defineProperty(parent, key, {
-        value: special(encoded[i][1], encoded[i][2]),
-        configurable: true, enumerable: true, writable: true
-      });
     }
     return root.value;
   }

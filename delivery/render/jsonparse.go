@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -9,22 +10,30 @@ import (
 	"postrider/delivery"
 )
 
-// maxJSONDepth bounds how deep lists and maps may nest.
-const maxJSONDepth = 1000
+const (
+	maxJSONDepth = 1000 // of lists and maps in each other
+
+	// The rendered text is bounded, too, but a value takes up to fifty times the
+	// memory of its text.
+	maxAttachments      = 1000
+	maxAttachmentValues = 100_000 // lists, maps and all that is in them
+)
+
+var errTooManyValues = errors.New("too many values in JSON")
 
 // parseAttachments reads the rendered attachments field as JSON.parse would.
 func parseAttachments(name, text string) ([]any, error) {
 	value, err := parseJSON(text)
+	if errors.Is(err, errTooManyValues) {
+		return nil, tooManyAttachments(name)
+	}
 	if err != nil {
 		return nil, badJSON(name, err)
 	}
-	switch v := value.(type) {
-	case []any:
-		return v, nil
-	case delivery.Fields:
-		return []any{v}, nil
+	if list, ok := value.([]any); ok {
+		return list, nil
 	}
-	if truthy(value) {
+	if delivery.Truthy(value) {
 		return nil, notAttachments(name)
 	}
 	return nil, nil // as if the template had none
@@ -35,7 +44,8 @@ type jsonError string
 
 func (e jsonError) Error() string { return string(e) }
 
-// parseJSON parses text as JSON.parse does, and its errors are V8's.
+// parseJSON parses text as JSON.parse does, and its errors are V8's, but for
+// errTooManyValues.
 func parseJSON(text string) (any, error) {
 	p := jsonParser{text: utf16.Encode([]rune(text))}
 	value, err := p.value(0)
@@ -52,8 +62,9 @@ const endOfText = -1
 
 // jsonParser counts in UTF-16 code units, as JavaScript does.
 type jsonParser struct {
-	text []uint16
-	pos  int
+	text   []uint16
+	pos    int
+	values int // so far
 }
 
 // current returns the code unit at pos, or endOfText.
@@ -79,6 +90,9 @@ func (p *jsonParser) peek() int {
 func (p *jsonParser) value(depth int) (any, error) {
 	if depth > maxJSONDepth {
 		return nil, jsonError("RangeError: Maximum call stack size exceeded")
+	}
+	if p.values++; p.values > maxAttachmentValues {
+		return nil, errTooManyValues
 	}
 	switch c := p.peek(); {
 	case c == '"':
@@ -161,7 +175,9 @@ func (p *jsonParser) array(depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, v)
+		if list = append(list, v); depth == 0 && len(list) > maxAttachments {
+			return nil, errTooManyValues
+		}
 		switch p.peek() {
 		case ',':
 			p.pos++

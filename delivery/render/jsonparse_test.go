@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"math"
 	"os"
+	"strings"
 	"testing"
+
+	"postrider/delivery"
 )
 
 // TestJSONParseAgreesWithNode holds parseJSON against a recording of Node 20's
@@ -27,6 +30,24 @@ func TestJSONParseAgreesWithNode(t *testing.T) {
 		if again, want := jsonRoundTrip(t, got), unmarshal(t, c.Value); again != want {
 			t.Errorf("%q: got %s, want %s", c.JSON, again, want)
 		}
+	}
+}
+
+// TestAttachmentsAreCounted gives text that would take far more memory parsed.
+func TestAttachmentsAreCounted(t *testing.T) {
+	list := func(element string, n int) string { return "[" + strings.Repeat(element+",", n-1) + element + "]" }
+	if got, err := parseAttachments("t", list("{}", maxAttachments)); err != nil || len(got) != maxAttachments {
+		t.Errorf("%d attachments, %v", len(got), err)
+	}
+	for _, text := range []string{
+		list("{}", maxAttachments+1),
+		list("1", 4_000_000),
+		`[{"content":` + list(`{"":0}`, maxAttachmentValues/2) + `}]`,
+		list("["+list("null", 1000)+"]", 500),
+	} {
+		_, err := parseAttachments("t", text)
+		wantFailure(t, err, delivery.Permanent,
+			"Error: Field 'attachments' of template 't' renders to more than 1000 attachments or 100000 values.")
 	}
 }
 

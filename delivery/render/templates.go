@@ -110,7 +110,11 @@ func (t *Templates) Render(ctx context.Context, name string, data delivery.Field
 	if err != nil {
 		return Rendered{}, err
 	}
-	out, err := t.run(ctx, c, tpl, encodeData(data))
+	encoded, err := encodeData(name, data)
+	if err != nil {
+		return Rendered{}, err
+	}
+	out, err := t.run(ctx, c, tpl, encoded)
 	if err != nil {
 		return Rendered{}, t.stopped(ctx, name, err)
 	}
