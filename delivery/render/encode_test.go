@@ -48,9 +48,6 @@ func TestFirestoreValuesLookLikeTheAdminSDKs(t *testing.T) {
 	}
 	tpl := openLimited(t, testLimits, docs)
 	for i, c := range cases {
-		if i%every != 0 {
-			continue
-		}
 		r, err := tpl.Render(t.Context(), fmt.Sprint(i), firestoreValues())
 		var got string
 		switch {
