@@ -71,7 +71,7 @@ func ReadRecord(doc Fields) Record {
 	}
 	r := Record{
 		State:       State(text(f[fieldState])),
-		Attempts:    min(max(number(f[fieldAttempts]), 0), maxAttempts),
+		Attempts:    min(number(f[fieldAttempts]), maxAttempts),
 		NextAttempt: moment(f[fieldNextAttempt]),
 		Lease:       Lease{ID: text(f[fieldLeaseID]), Expires: moment(f[fieldLeaseExpire])},
 		Error:       text(f[fieldError]),

@@ -100,6 +100,27 @@ func TestDeliveredSortsRecipientsByVerdict(t *testing.T) {
 	}
 }
 
+// Only a worker's own end counts as applied: not somebody's edit of attempts.
+func TestAppliedKnowsItsOwnEnd(t *testing.T) {
+	claimed := Record{State: Processing, Attempts: 1, Lease: Lease{ID: "a", Expires: now}}
+	for name, c := range map[string]struct {
+		now  Record
+		want bool
+	}{
+		"ended by us":            {Record{State: Success, Attempts: 2, Lease: Lease{ID: "a"}}, true},
+		"ended, wanted again":    {Record{State: Retry, Attempts: 2, Lease: Lease{ID: "a"}}, true},
+		"still claimed":          {claimed, false},
+		"attempts were edited":   {Record{State: Processing, Attempts: 7, Lease: Lease{ID: "a", Expires: now}}, false},
+		"another's claim":        {Record{State: Processing, Attempts: 2, Lease: Lease{ID: "b", Expires: now}}, false},
+		"ended by somebody else": {Record{State: Success, Attempts: 2, Lease: Lease{ID: "b"}}, false},
+		"cancelled by a person":  {Record{State: Error, Attempts: 1, Lease: Lease{ID: "a", Expires: now}}, false},
+	} {
+		if got := Applied(claimed, c.now); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestAnOperatorsWishOutlivesTheAttempt(t *testing.T) {
 	for _, s := range []State{Retry, Pending} {
 		for name, c := range map[string]Change{

@@ -20,7 +20,8 @@ var (
 )
 
 // Applied reports whether the end of the attempt that claimed before is already
-// in the record now: a write that was never answered may have been applied.
+// in the record now: a write that was never answered may have been applied. It
+// has counted the attempt and ended the lease, but not forgotten its ID.
 func Applied(claimed, now Record) bool {
-	return now.Lease.ID == claimed.Lease.ID && now.Attempts > claimed.Attempts
+	return now.Lease.ID == claimed.Lease.ID && now.Attempts > claimed.Attempts && now.Lease.Expires.IsZero()
 }

@@ -3,6 +3,7 @@ package smtp
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 )
@@ -19,7 +20,7 @@ type Envelope struct {
 func (e Envelope) wire() (from string, to []string, err *Error) {
 	from, bad := wireAddress(e.From)
 	if bad != nil {
-		return "", nil, &Error{Stage: StageMail, Err: fmt.Errorf("sender %q: %w", e.From, bad)}
+		return "", nil, &Error{Stage: StageMail, Err: fmt.Errorf("sender %.320q: %w", e.From, bad)}
 	}
 	if len(e.To) == 0 {
 		return "", nil, &Error{Stage: StageRcpt, Err: ErrNoRecipients}
@@ -30,21 +31,30 @@ func (e Envelope) wire() (from string, to []string, err *Error) {
 			bad = ErrInvalidAddress
 		}
 		if bad != nil {
-			return "", nil, &Error{Stage: StageRcpt, Err: fmt.Errorf("recipient %q: %w", a, bad)}
+			return "", nil, &Error{Stage: StageRcpt, Err: fmt.Errorf("recipient %.320q: %w", a, bad)}
 		}
 	}
 	return from, to, nil
 }
 
-// wireAddress refuses what could end a command or its path early, and turns an
-// internationalized domain into its ASCII form (RFC 5890). A domain that has
-// none goes as it is: the server knows best.
+// What an address may be long, in bytes. Servers take less (RFC 5321 §4.5.3.1),
+// and say so; beyond it the work of IDNA, which grows with the square of a
+// domain's length, is not worth doing.
+const (
+	maxAddress = 998 // a line of a message (RFC 5322 §2.1.1)
+	maxDomain  = 255 // RFC 5321 §4.5.3.1.2
+)
+
+// wireAddress refuses what is too long or could end a command or its path
+// early, and turns an internationalized domain into its ASCII form (RFC 5890).
+// A domain that has none goes as it is: the server knows best.
 func wireAddress(a string) (string, error) {
-	if hasControl(a) || strings.ContainsAny(a, "<>") {
-		return "", ErrInvalidAddress
-	}
 	at := strings.LastIndexByte(a, '@')
-	if at < 0 || isASCII(a[at:]) {
+	switch {
+	case len(a) > maxAddress, at >= 0 && len(a)-at-1 > maxDomain,
+		strings.ContainsFunc(a, unicode.IsControl), strings.ContainsAny(a, "<>"):
+		return "", ErrInvalidAddress
+	case at < 0, isASCII(a[at:]):
 		return a, nil
 	}
 	for _, p := range []*idna.Profile{idna.Lookup, idna.Punycode} {

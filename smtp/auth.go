@@ -15,6 +15,10 @@ import (
 // maxIterations bounds the work a server may ask for by SCRAM (RFC 5802 §4).
 const maxIterations = 1_000_000
 
+// maxRounds is how many challenges are answered: SCRAM has three, and CRAM-MD5
+// would answer for ever, each answer one more for a guess at the password.
+const maxRounds = 8
+
 // mechanisms lists what Options.Mechanism may be, besides empty, in the order
 // of preference on a connection where nobody listens. It is nodemailer's, with
 // SCRAM where nodemailer has nothing: PLAIN over TLS gives nothing away, and
@@ -49,26 +53,33 @@ func choose(offered []string, exposed bool) string {
 
 // authenticate logs in if credentials are set and the server offers AUTH. A
 // server that does not is used without, as by nodemailer; one that does not
-// even know EHLO is asked anyway.
+// even know EHLO is asked anyway. Where somebody may be in between, neither is
+// done: who can take STARTTLS out of the server's offer can take AUTH out too,
+// and would have a mail in clear that was meant to go out encrypted.
 func (s *session) authenticate(ctx context.Context, t *tokens) *Error {
 	o := s.o
-	if t == nil && o.Username == "" && o.Password == "" || s.hello && !s.ext.auth {
+	if t == nil && o.Username == "" && o.Password == "" {
 		return nil
 	}
-	encrypted := s.tlsState() != nil
-	if t != nil {
-		return s.authenticateToken(ctx, t, encrypted)
-	}
+	offered := s.ext.auth || !s.hello
+	exposed := s.tlsState() == nil && !s.loopback()
 	mech := o.Mechanism
-	if mech == "" {
-		mech = choose(s.ext.mechs, !encrypted && !s.loopback())
+	switch {
+	case t != nil:
+		mech = "XOAUTH2"
+	case mech == "":
+		mech = choose(s.ext.mechs, exposed)
 	}
 	fail := func(err error) *Error { return &Error{Stage: StageAuth, Command: "AUTH " + mech, Err: err} }
 	switch {
-	case o.Username == "" || o.Password == "":
+	case offered && t == nil && (o.Username == "" || o.Password == ""):
 		return fail(ErrMissingCredentials)
-	case !encrypted && !s.loopback() && !o.AllowPlaintextAuth:
+	case exposed && !o.AllowPlaintextAuth:
 		return fail(ErrPlaintextAuth)
+	case !offered:
+		return nil
+	case t != nil:
+		return s.authenticateToken(ctx, t)
 	}
 	a, err := s.mechanism(mech)
 	if err != nil {
@@ -105,9 +116,9 @@ func (s *session) mechanism(name string) (gomail.Auth, error) {
 
 // authenticateToken sends an access token by XOAUTH2, over TLS only: whoever
 // reads a bearer token can use it.
-func (s *session) authenticateToken(ctx context.Context, t *tokens, encrypted bool) *Error {
+func (s *session) authenticateToken(ctx context.Context, t *tokens) *Error {
 	const command = "AUTH XOAUTH2"
-	if !encrypted {
+	if s.tlsState() == nil {
 		return &Error{Stage: StageAuth, Command: command, Err: ErrPlaintextAuth}
 	}
 	token, err := t.token(ctx)
@@ -119,7 +130,7 @@ func (s *session) authenticateToken(ctx context.Context, t *tokens, encrypted bo
 	}
 	e := s.exchange("XOAUTH2", gomail.XOAuth2Auth(s.o.OAuth2.User, token), token)
 	if e != nil {
-		e.token = token
+		e.drop = func() { t.drop(token) }
 	}
 	return e
 }
@@ -132,29 +143,39 @@ func (s *session) exchange(mech string, a gomail.Auth, secret string) *Error {
 	rd.add(secret)
 	_, resp, err := a.Start(&gomail.ServerInfo{Name: s.o.Host, TLS: s.tlsState() != nil, Auth: s.ext.mechs})
 	if err != nil {
-		return &Error{Stage: StageAuth, Command: command, Err: err}
+		return &Error{Stage: StageAuth, Command: command, Err: errors.New("the mechanism cannot begin")} // err may quote
 	}
 	line := command
 	if resp != nil {
 		line += " " + rd.encode(resp)
 	}
-	for {
+	s.discreet = true
+	for round := 0; ; round++ {
 		r, err := s.command(line, s.o.SocketTimeout)
 		r = rd.redact(r)
 		switch {
 		case err == nil && r.Positive():
 			return nil
+		case errors.Is(err, errMalformed):
+			return s.failed(StageAuth, command, r, fmt.Errorf("%w to AUTH", errMalformed))
 		case err != nil || r.Code != 334:
 			return s.failed(StageAuth, command, r, err)
+		case round == maxRounds:
+			return s.giveUp(command, fmt.Errorf("%w: more than %d challenges", errMalformed, maxRounds))
 		}
 		resp, err := answer(a, r.text(0))
 		if err != nil {
-			_, _ = s.command("*", s.o.SocketTimeout) // RFC 4954 §4: gives up the exchange
-			s.broken = true
-			return &Error{Stage: StageAuth, Command: command, Err: fmt.Errorf("%w: %w", errMalformed, err)}
+			return s.giveUp(command, fmt.Errorf("%w: %w", errMalformed, err))
 		}
 		line = rd.encode(resp)
 	}
+}
+
+// giveUp ends an exchange that the server waits in (RFC 4954 §4).
+func (s *session) giveUp(command string, err error) *Error {
+	_, _ = s.command("*", s.o.SocketTimeout)
+	s.broken = true
+	return &Error{Stage: StageAuth, Command: command, Err: err}
 }
 
 // answer returns what a says to a challenge. Challenges that are not base64
@@ -167,7 +188,7 @@ func answer(a gomail.Auth, challenge string) ([]byte, error) {
 	if _, n, ok := strings.Cut(string(plain), ",i="); ok && strings.HasPrefix(string(plain), "r=") {
 		n, _, _ = strings.Cut(n, ",")
 		if i, err := strconv.Atoi(n); err != nil || i < 1 || i > maxIterations {
-			return nil, fmt.Errorf("the server asks for %.20q iterations", n)
+			return nil, fmt.Errorf("the server asks for less than 1 or more than %d iterations", maxIterations)
 		}
 	}
 	resp, err := a.Next(plain, true)
@@ -175,42 +196,4 @@ func answer(a gomail.Auth, challenge string) ([]byte, error) {
 		return nil, errors.New("the server's challenge cannot be answered") // err may quote it
 	}
 	return resp, nil
-}
-
-// redactor takes what was sent as credentials out of replies.
-type redactor struct{ secrets []string }
-
-func (rd *redactor) add(secret string) {
-	if secret == "" {
-		return
-	}
-	b := []byte(secret)
-	rd.secrets = append(rd.secrets, secret,
-		base64.StdEncoding.EncodeToString(b), base64.RawStdEncoding.EncodeToString(b))
-	slices.SortFunc(rd.secrets, func(a, b string) int { return len(b) - len(a) }) // longest first
-}
-
-// encode returns resp in base64, to be taken out of replies from now on. An
-// empty one is "=" only as an initial response, which no mechanism here has.
-func (rd *redactor) encode(resp []byte) string {
-	rd.add(string(resp))
-	return base64.StdEncoding.EncodeToString(resp)
-}
-
-// redact returns r with every secret in its text replaced.
-func (rd *redactor) redact(r Reply) Reply {
-	if r.Code == 334 {
-		return r // a challenge: it is answered, not shown
-	}
-	for i, l := range r.Lines {
-		if len(l) <= 4 {
-			continue
-		}
-		text := l[4:]
-		for _, s := range rd.secrets {
-			text = strings.ReplaceAll(text, s, hidden)
-		}
-		r.Lines[i] = l[:4] + text
-	}
-	return r
 }

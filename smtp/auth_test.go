@@ -1,15 +1,19 @@
 package smtp
 
 import (
+	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"postrider/smtp/smtptest"
 )
@@ -58,20 +62,26 @@ func TestChoose(t *testing.T) {
 
 func TestCredentialsStayHomeUnlessTheConnectionIsSafe(t *testing.T) {
 	t.Parallel()
-	b := smtptest.Behaviour{AuthUsers: map[string]string{"u": "p"}}
-	s := sink(t, b)
+	offers := sink(t, smtptest.Behaviour{AuthUsers: map[string]string{"u": "p"}})
+	without := sink(t, smtptest.Behaviour{}) // as if somebody had taken STARTTLS and AUTH out
+	token := &OAuth2{User: "u", ClientID: "c", RefreshToken: "r"}
 	for what, c := range map[string]struct {
+		s    *smtptest.Server
 		o    Options
 		away bool // the server is another machine
 		want error
 	}{
-		"loopback":              {Options{}, false, nil},
-		"elsewhere":             {Options{}, true, ErrPlaintextAuth},
-		"elsewhere, allowed":    {Options{AllowPlaintextAuth: true}, true, nil},
-		"token":                 {Options{OAuth2: &OAuth2{User: "u", ClientID: "c", RefreshToken: "r"}}, false, ErrPlaintextAuth},
-		"token, though allowed": {Options{OAuth2: &OAuth2{User: "u", ClientID: "c", RefreshToken: "r"}, AllowPlaintextAuth: true}, true, ErrPlaintextAuth},
+		"loopback":                        {offers, Options{}, false, nil},
+		"elsewhere":                       {offers, Options{}, true, ErrPlaintextAuth},
+		"elsewhere, allowed":              {offers, Options{AllowPlaintextAuth: true}, true, nil},
+		"token":                           {offers, Options{OAuth2: token}, false, ErrPlaintextAuth},
+		"token, though allowed":           {offers, Options{OAuth2: token, AllowPlaintextAuth: true}, true, ErrPlaintextAuth},
+		"loopback, not offered":           {without, Options{}, false, nil},
+		"elsewhere, not offered":          {without, Options{}, true, ErrPlaintextAuth},
+		"elsewhere, token, not offered":   {without, Options{OAuth2: token}, true, ErrPlaintextAuth},
+		"elsewhere, allowed, not offered": {without, Options{AllowPlaintextAuth: true}, true, nil},
 	} {
-		o := c.o
+		o, s := c.o, c.s
 		if o.Host = "127.0.0.1"; o.OAuth2 == nil {
 			o.Username, o.Password = "u", "p"
 		}
@@ -91,11 +101,71 @@ func TestCredentialsStayHomeUnlessTheConnectionIsSafe(t *testing.T) {
 		}
 		se.leave()
 	}
-	for _, r := range s.Sessions() {
+	for _, r := range offers.Sessions() {
 		if n := count(r.Commands, "AUTH"); (n > 0) != (r.Auth != nil) {
 			t.Errorf("commands: %q", r.Commands)
 		}
 	}
+}
+
+func TestMailWithoutCredentialsNeedsNoTLS(t *testing.T) {
+	t.Parallel()
+	s := sink(t, smtptest.Behaviour{})
+	set := Options{Host: "127.0.0.1", Port: s.Port()}.settle()
+	raw, err := dial(t.Context(), &set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	se := &session{conn: newConn(raw), o: &set}
+	se.raw = elsewhere{raw}
+	if e := se.begin(t.Context(), nil); e != nil {
+		t.Error(e)
+	}
+	se.leave()
+}
+
+func TestAuthDoesNotGoOnForEver(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	lines := make(chan []string, 1)
+	go func() { lines <- challengeForEver(l) }()
+	p := pool(t, l.Addr().String(), Options{Username: "u", Password: "p"})
+	m := letter()
+	m.Deadline = time.Now().Add(5 * time.Second)
+	_, err = p.Send(t.Context(), m)
+	expect(t, err, StageAuth, CauseProtocol, true)
+	got := <-lines // EHLO, AUTH, the answers, "*"
+	if len(got) != maxRounds+3 || got[len(got)-1] != "*" {
+		t.Errorf("%d lines: %q", len(got), got)
+	}
+}
+
+// challengeForEver serves one connection, and returns what it sent.
+func challengeForEver(l net.Listener) (lines []string) {
+	c, err := l.Accept()
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	_, _ = io.WriteString(c, "220 x\r\n")
+	for in := bufio.NewScanner(c); in.Scan(); {
+		if len(lines) < 100 {
+			lines = append(lines, in.Text())
+		}
+		reply := "334 PDEyM0B4LnRlc3Q+\r\n"
+		switch {
+		case strings.HasPrefix(in.Text(), "EHLO"):
+			reply = "250-x\r\n250 AUTH CRAM-MD5\r\n"
+		case in.Text() == "*":
+			reply = "501 given up\r\n"
+		}
+		_, _ = io.WriteString(c, reply)
+	}
+	return lines
 }
 
 func TestAuthIsSkippedWhereItIsNotOffered(t *testing.T) {

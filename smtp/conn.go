@@ -24,6 +24,10 @@ type conn struct {
 	in     *bufio.Reader
 	limit  time.Time // no operation lasts longer than this; zero for no limit
 
+	// discreet is set once credentials were sent: a line that is no reply is not
+	// quoted then, for it may repeat them.
+	discreet bool
+
 	mu   sync.Mutex // guards what follows, and setting deadlines on raw
 	turn int        // counts calls of watch
 	cut  error      // why operations are refused; nil while they are not
@@ -113,13 +117,20 @@ func (c *conn) explain(err error, d time.Duration) error {
 }
 
 // read reads one reply within d.
-func (c *conn) read(d time.Duration) (Reply, error) {
+func (c *conn) read(d time.Duration) (Reply, error) { return c.readUpTo(keepReply, d) }
+
+// readUpTo reads one reply within d and keeps so many bytes of it.
+func (c *conn) readUpTo(keep int, d time.Duration) (Reply, error) {
 	if err := c.arm(d); err != nil {
 		return Reply{}, err
 	}
-	r, err := readReply(c.in)
-	if err != nil && !errors.Is(err, errMalformed) {
+	r, err := readReply(c.in, keep)
+	switch {
+	case err == nil:
+	case !errors.Is(err, errMalformed):
 		err = c.explain(err, d)
+	case c.discreet:
+		err = errMalformed
 	}
 	return r, err
 }

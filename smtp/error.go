@@ -46,14 +46,14 @@ const (
 	CauseNetwork   Cause = "network"   // anything else below SMTP
 )
 
-// What an [Error] may wrap. All but ErrPoolClosed and ErrClosed mean that
-// nothing was sent because it must not be.
+// What an [Error] may wrap. All but ErrPoolClosed, ErrClosed and ErrBusy mean
+// that nothing was sent because it must not be.
 var (
 	ErrClosed             = errors.New("the server closed the connection")
 	ErrBusy               = errors.New("no connection became free in time")
 	ErrPoolClosed         = errors.New("the pool is closed")
 	ErrNoRecipients       = errors.New("no recipients defined")
-	ErrInvalidAddress     = errors.New("address with a control character or an angle bracket")
+	ErrInvalidAddress     = errors.New("address that is too long, or has a control character or an angle bracket")
 	ErrMissingCredentials = errors.New("user and password must be given both")
 	ErrPlaintextAuth      = errors.New("credentials are not sent over an unencrypted connection")
 	ErrNoStartTLS         = errors.New("the server cannot start TLS")
@@ -107,7 +107,7 @@ type Error struct {
 	Err error
 
 	stale bool   // the connection, not the mail, is at fault: another one may do
-	token string // the access token that was refused, if one was
+	drop  func() // forgets the access token that was sent; nil if none was
 }
 
 // Error names stage, command and cause. It holds what the server said, which

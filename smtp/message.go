@@ -34,25 +34,32 @@ type outgoing struct {
 	limit     time.Time
 }
 
-// prepare checks m and encodes its message into buf.
-func prepare(m Mail, buf []byte) (*outgoing, *Error) {
+// prepare checks m's envelope. The message is encoded later: see
+// [outgoing.encode].
+func prepare(m Mail) (*outgoing, *Error) {
 	from, to, err := m.Envelope.wire()
 	if err != nil {
 		return nil, err
 	}
 	o := &outgoing{from: from, to: to, addresses: m.Envelope.To, limit: m.Deadline}
-	o.body, o.size = stuff(buf[:0], m.Message)
-	for _, b := range m.Message {
-		if b >= 0x80 {
-			o.eightBit = true
-			break
-		}
-	}
 	o.utf8 = !isASCII(from)
 	for _, a := range to {
 		o.utf8 = o.utf8 || !isASCII(a)
 	}
 	return o, nil
+}
+
+// encode makes body, size and eightBit from message, into buf if that is large
+// enough.
+func (o *outgoing) encode(message, buf []byte) {
+	o.body, o.size = stuff(buf[:0], message)
+	o.eightBit = false
+	for _, b := range message {
+		if b >= 0x80 {
+			o.eightBit = true
+			break
+		}
+	}
 }
 
 // stuff appends message to dst as it travels after DATA: every line ends in

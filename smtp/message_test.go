@@ -66,6 +66,34 @@ func TestAddressesThatCouldEndACommandAreRefused(t *testing.T) {
 	}
 }
 
+func TestAddressesThatAreTooLongAreRefused(t *testing.T) {
+	long := func(c string, n int) string { return strings.Repeat(c, n/len(c)) }
+	for what, c := range map[string]struct {
+		address string
+		good    bool
+	}{
+		"longest":                  {long("a", 742) + "@" + long("b", 255), true},
+		"one more":                 {long("a", 743) + "@" + long("b", 255), false},
+		"longest domain":           {"a@" + long("ü", 254), true},
+		"one more in the domain":   {"a@" + long("ü", 256), false},
+		"58 KB of domain":          {"a@" + long("ü", 58<<10), false},
+		"58 KB and no domain":      {long("a", 58<<10), false},
+		"a control character (C1)": {"a\u0085@x.test", false},
+		"one in the domain":        {"a@x\u009b.test", false},
+	} {
+		_, _, err := (Envelope{From: c.address, To: []string{"x@y"}}).wire()
+		switch {
+		case c.good && err != nil:
+			t.Errorf("%s: %v", what, err)
+		case c.good:
+		case err == nil || !errors.Is(err, ErrInvalidAddress):
+			t.Errorf("%s: %v", what, err)
+		case len(err.Error()) > 1500:
+			t.Errorf("%s: the error has %d bytes", what, len(err.Error()))
+		}
+	}
+}
+
 func TestDomainsTravelInASCII(t *testing.T) {
 	for in, want := range map[string]string{
 		"a@Bücher.example":        "a@xn--bcher-kva.example",

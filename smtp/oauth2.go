@@ -2,8 +2,10 @@ package smtp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -126,7 +128,7 @@ func (t *tokens) token(ctx context.Context) (string, error) {
 	refresh := &oauth2.Token{RefreshToken: t.o.RefreshToken.Reveal()}
 	token, err := t.config.TokenSource(ctx, refresh).Token()
 	if err != nil {
-		return "", tokenError(err)
+		return "", t.explain(err)
 	}
 	if token.AccessToken == "" || hasControl(token.AccessToken) {
 		return "", &TokenError{Status: http.StatusOK, Code: "unusable access token"}
@@ -145,17 +147,43 @@ func (t *tokens) drop(token string) {
 	}
 }
 
-func tokenError(err error) error {
+// explain is the error for a request that brought no token. Nothing in it is
+// what the server said: an answer that is no JSON, or no HTTP, may hold what was
+// sent, and so may a code that is not OAuth2's (RFC 6749 §5.2).
+func (t *tokens) explain(err error) error {
 	var r *oauth2.RetrieveError
 	if !errors.As(err, &r) {
-		return &TokenError{Err: err}
+		return &TokenError{Err: networkError(err)}
 	}
 	e := &TokenError{Code: r.ErrorCode}
 	if r.Response != nil {
 		e.Status = r.Response.StatusCode
 	}
 	if len(e.Code) > 64 || strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") != "" {
-		e.Code = "" // not one of OAuth2's (RFC 6749 §5.2)
+		e.Code = ""
+	}
+	for _, secret := range []Secret{t.o.RefreshToken, t.o.ClientSecret} {
+		if secret != "" && strings.Contains(e.Code, secret.Reveal()) {
+			e.Code = ""
+		}
 	}
 	return e
+}
+
+// networkError returns the part of err that is about the network, and a
+// sentence for anything else.
+func networkError(err error) error {
+	var op *net.OpError
+	var verify *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &op):
+		return op
+	case errors.As(err, &verify):
+		return verify
+	case isTimeout(err):
+		return fmt.Errorf("the token server does not answer: %w", context.DeadlineExceeded)
+	case isClosed(err):
+		return fmt.Errorf("the token server: %w", ErrClosed)
+	}
+	return errors.New("the token server's answer cannot be read")
 }

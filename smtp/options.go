@@ -50,7 +50,9 @@ type Options struct {
 	Name string
 
 	// Username and Password are used where the server offers AUTH. Either one
-	// without the other is ErrMissingCredentials there.
+	// without the other is ErrMissingCredentials there. A server on another
+	// machine that offers AUTH as little as TLS gets no mail: see
+	// AllowPlaintextAuth.
 	Username string
 	Password Secret
 
@@ -62,7 +64,9 @@ type Options struct {
 	OAuth2 *OAuth2
 
 	// AllowPlaintextAuth lets user and password travel unencrypted to another
-	// machine. To a loopback address they always may; an OAuth2 token never may.
+	// machine, and mail too if AUTH is not offered there though credentials or
+	// OAuth2 are set. To a loopback address they always may; an OAuth2 token never
+	// may.
 	AllowPlaintextAuth bool
 
 	MaxConnections int           // at once

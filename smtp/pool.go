@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -52,18 +53,10 @@ func NewPool(o Options) (*Pool, error) {
 // If a kept connection turns out to be dead, or the server leaves it with 421,
 // before the message was sent, the mail is tried once more on a new one.
 func (p *Pool) Send(ctx context.Context, m Mail) (Result, error) {
-	buf, _ := p.buffers.Get().(*[]byte)
-	out, e := prepare(m, *buf)
+	out, e := prepare(m)
 	if e != nil {
-		p.buffers.Put(buf)
 		return Result{}, e
 	}
-	defer func() {
-		if cap(out.body) <= keepBuffer {
-			*buf = out.body
-		}
-		p.buffers.Put(buf)
-	}()
 	if !m.Deadline.IsZero() {
 		var stop context.CancelFunc
 		ctx, stop = context.WithDeadline(ctx, m.Deadline)
@@ -73,11 +66,25 @@ func (p *Pool) Send(ctx context.Context, m Mail) (Result, error) {
 		return Result{}, &Error{Stage: StageConnect, Err: err}
 	}
 	defer p.running.Done()
+	defer p.encode(out, m.Message)() // with the slot in hand: a mail that waits has no second copy
 	r, e := p.attempt(ctx, out)
 	if e != nil {
 		return Result{}, e
 	}
 	return r, nil
+}
+
+// encode makes m's body from message, in memory that may be used again once
+// the function it returns was called.
+func (p *Pool) encode(m *outgoing, message []byte) (release func()) {
+	buf, _ := p.buffers.Get().(*[]byte)
+	m.encode(message, *buf)
+	return func() {
+		if cap(m.body) <= keepBuffer {
+			*buf = m.body
+		}
+		p.buffers.Put(buf)
+	}
 }
 
 // Close ends the pool: it waits for the mails being sent, refuses those that
@@ -137,7 +144,7 @@ func (p *Pool) enter(ctx context.Context, startBy time.Time) error {
 }
 
 func waited(ctx context.Context) error {
-	if context.Cause(ctx) == ErrBusy {
+	if errors.Is(context.Cause(ctx), ErrBusy) {
 		return ErrBusy
 	}
 	return fmt.Errorf("wait for a connection: %w", cancelled(ctx))
@@ -168,10 +175,10 @@ func (p *Pool) attempt(ctx context.Context, m *outgoing) (Result, *Error) {
 // forgotten and a new one tried, once, on a new connection.
 func (p *Pool) open(ctx context.Context, limit time.Time) (*session, *Error) {
 	s, e := open(ctx, &p.o, p.tokens, limit)
-	if e == nil || p.tokens == nil || e.Stage != StageAuth || !e.Reply.Permanent() || e.token == "" {
+	if e == nil || p.tokens == nil || e.Stage != StageAuth || !e.Reply.Permanent() || e.drop == nil {
 		return s, e
 	}
-	p.tokens.drop(e.token)
+	e.drop()
 	return open(ctx, &p.o, p.tokens, limit)
 }
 

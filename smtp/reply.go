@@ -15,15 +15,29 @@ const (
 	maxReplyLines = 256
 )
 
+// How much of a reply is kept, in bytes of [Reply.String]. A mail holds one
+// reply for each recipient until it is done.
+const (
+	keepReply = 16 << 10
+	keepRcpt  = 2 << 10
+)
+
+// cutMark is what a reply that was not kept whole ends in.
+const cutMark = "…"
+
 // errMalformed is a reply that cannot be read as one.
 var errMalformed = errors.New("malformed reply")
 
 // Reply is a server's answer to one command (RFC 5321 §4.2). The zero value is
 // no reply.
 type Reply struct {
-	Code     int      // 200 to 599
-	Enhanced string   // enhanced status code, as in "5.1.1" (RFC 3463); empty if none
-	Lines    []string // every line as it came, code included, line end not; valid UTF-8
+	Code     int    // 200 to 599
+	Enhanced string // enhanced status code, as in "5.1.1" (RFC 3463); empty if none
+
+	// Lines are the lines as they came, code included, line end not, in valid
+	// UTF-8. What is beyond 2 KiB of a reply to RCPT, and beyond 16 KiB of any
+	// other, is left out; "…" stands for it.
+	Lines []string
 }
 
 // String returns the whole reply as the server sent it, the lines separated by
@@ -57,10 +71,11 @@ func (r Reply) text(i int) string {
 // readReply reads one reply. Lines may end in a bare LF. All lines of a reply
 // must bear the same code (RFC 5321 §4.2.1); what does not look like that, is
 // too long or has too many lines is errMalformed, and leaves the connection
-// useless.
-func readReply(br *bufio.Reader) (Reply, error) {
+// useless. What is beyond the first keep bytes is read and forgotten.
+func readReply(br *bufio.Reader, keep int) (Reply, error) {
 	var r Reply
 	valid := true
+	n, size := 0, 0 // lines and bytes so far
 	for {
 		line, err := br.ReadSlice('\n')
 		switch {
@@ -73,12 +88,15 @@ func readReply(br *bufio.Reader) (Reply, error) {
 		switch {
 		case !ok, r.Code != 0 && code != r.Code:
 			return Reply{}, fmt.Errorf("%w: %.80q", errMalformed, trimEOL(line))
-		case len(r.Lines) == maxReplyLines:
+		case n == maxReplyLines:
 			return Reply{}, fmt.Errorf("%w: more than %d lines", errMalformed, maxReplyLines)
 		}
 		r.Code = code
-		r.Lines = append(r.Lines, string(trimEOL(line)))
-		valid = valid && utf8.ValidString(r.Lines[len(r.Lines)-1])
+		if size <= keep+1 {
+			r.Lines = append(r.Lines, string(trimEOL(line)))
+		}
+		n, size = n+1, size+len(trimEOL(line))+1
+		valid = valid && utf8.Valid(trimEOL(line))
 		if last {
 			break
 		}
@@ -88,8 +106,38 @@ func readReply(br *bufio.Reader) (Reply, error) {
 			r.Lines[i] = latin1(l)
 		}
 	}
+	r.Lines = shorten(r.Lines, keep)
 	r.Enhanced = enhancedCode(r.text(0))
 	return r, nil
+}
+
+// shorten returns lines as far as they fit into keep bytes, a line feed between
+// them, and cutMark for the rest.
+func shorten(lines []string, keep int) []string {
+	size := -1
+	for _, l := range lines {
+		size += len(l) + 1
+	}
+	if size <= keep {
+		return lines
+	}
+	room, i := keep-len(cutMark), 0
+	for len(lines[i]) < room {
+		room -= len(lines[i]) + 1
+		i++
+	}
+	const code = 4 // with its separator
+	if room < code && i > 0 {
+		i--
+		room = len(lines[i])
+	}
+	l := lines[i]
+	for room < len(l) && room > 0 && !utf8.RuneStart(l[room]) {
+		room--
+	}
+	lines[i] = l[:room] + cutMark
+	clear(lines[i+1:]) // or they would stay in memory
+	return lines[:i+1]
 }
 
 // parseLine splits off a reply line's code and says whether the line is the

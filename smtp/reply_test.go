@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"postrider/smtp/smtptest"
 )
 
 func parse(s string) (Reply, error) {
-	return readReply(bufio.NewReaderSize(strings.NewReader(s), maxReplyLine))
+	return readReply(bufio.NewReaderSize(strings.NewReader(s), maxReplyLine), keepReply)
 }
 
 func TestRepliesKeepEveryLineAsItCame(t *testing.T) {
@@ -61,6 +63,70 @@ func TestNonsenseIsNoReply(t *testing.T) {
 	}
 }
 
+func TestALongReplyIsReadWholeAndKeptInPart(t *testing.T) {
+	for what, line := range map[string]string{
+		"short lines":   "550-x",
+		"no text":       "550-",
+		"usual lines":   "550-5.1.1 " + strings.Repeat("x", 60),
+		"long lines":    "550-" + strings.Repeat("x", 4000),
+		"other letters": "550-x" + strings.Repeat("ü", 300),
+		"not UTF-8":     "550-" + strings.Repeat("\xff", 1000),
+	} {
+		for keep := range 300 { // so that the cut comes at every place of a line
+			keep += keepRcpt
+			in := strings.Repeat(line+"\r\n", maxReplyLines-1) + "550 end\r\n"
+			br := bufio.NewReaderSize(strings.NewReader(in+"250 next\r\n"), maxReplyLine)
+			r, err := readReply(br, keep)
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			got := r.String()
+			whole := len(in)-len("\r\n")-maxReplyLines+1 <= keep && what != "not UTF-8"
+			switch {
+			case whole && (strings.Contains(got, cutMark) || len(r.Lines) != maxReplyLines):
+				t.Fatalf("%s, %d: cut to %d lines", what, keep, len(r.Lines))
+			case whole:
+			case len(got) > keep || len(got) < keep-9 || !strings.HasSuffix(got, cutMark) || !utf8.ValidString(got):
+				t.Fatalf("%s, %d: %d bytes that end in %.20q", what, keep, len(got), got[len(got)-20:])
+			}
+			for _, l := range r.Lines {
+				if !strings.HasPrefix(l, "550") {
+					t.Fatalf("%s, %d: a line %q", what, keep, l)
+				}
+			}
+			if next, err := readReply(br, keep); err != nil || next.String() != "250 next" {
+				t.Fatalf("%s, %d: then comes %q, %v", what, keep, next, err)
+			}
+		}
+	}
+}
+
+func TestAReplyThatFitsIsKeptWhole(t *testing.T) {
+	for n := keepRcpt - 10; n < keepRcpt+10; n++ {
+		in := "550-" + strings.Repeat("x", n-8-len("\n")) + "\r\n550 \r\n"
+		r, err := readReply(bufio.NewReaderSize(strings.NewReader(in), maxReplyLine), keepRcpt)
+		if fits := n <= keepRcpt; err != nil || fits == strings.Contains(r.String(), cutMark) || fits != (len(r.String()) == n) {
+			t.Errorf("%d bytes: %d kept, %v", n, len(r.String()), err)
+		}
+	}
+}
+
+func TestRepliesToRecipientsAreKeptInPart(t *testing.T) {
+	t.Parallel()
+	reply := strings.Repeat("550-"+strings.Repeat("x", 1000)+"\n", 200) + "550 end"
+	s := sink(t, smtptest.Behaviour{RcptDefault: smtptest.Replies{reply}, Rcpt: map[string]smtptest.Replies{"good@rcpt.test": {"250 ok"}}, DataEnd: smtptest.Replies{reply}})
+	_, err := pool(t, s.Addr(), Options{}).Send(t.Context(), letter("a@rcpt.test", "good@rcpt.test", "b@rcpt.test"))
+	e := expect(t, err, StageMessage, CauseReply, false)
+	if n := len(e.Reply.String()); n > keepReply || n < keepReply-9 {
+		t.Errorf("%d bytes of the final reply", n)
+	}
+	for i, r := range e.Recipients {
+		if n := len(r.Reply.String()); (n > keepRcpt || n < keepRcpt-9) && i != 1 || i == 1 && r.Reply.String() != "250 ok" {
+			t.Errorf("%s: %d bytes", r.Address, n)
+		}
+	}
+}
+
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{"250 2.1.0 Ok\r\n", "250-a\r\n250 b\r\n", "550 \xff\n", "354\r\n", "250-a\r\n251 b\r\n"} {
 		f.Add(s)
@@ -79,7 +145,7 @@ func FuzzReply(f *testing.F) {
 		if !utf8.ValidString(r.String()) || strings.Count(r.String(), "\n") != len(r.Lines)-1 {
 			t.Fatalf("%q: %q", in, r.String())
 		}
-		if again, err := parse(strings.Join(r.Lines, "\r\n") + "\r\n"); utf8.ValidString(in) &&
+		if again, err := parse(strings.Join(r.Lines, "\r\n") + "\r\n"); utf8.ValidString(in) && len(in) < keepReply &&
 			(err != nil || !slices.Equal(again.Lines, r.Lines)) {
 			t.Fatalf("%q: reads differently when read again: %+v, %v", in, again, err)
 		}

@@ -185,7 +185,11 @@ func (s *session) fly(m *outgoing, d *dialogue, next, n int) (Stage, error) {
 		s.reset = false
 	}
 	for i := next; i < next+n; i++ {
-		r, err := s.read(s.o.SocketTimeout)
+		keep := keepReply
+		if d.stage(i) == StageRcpt {
+			keep = keepRcpt
+		}
+		r, err := s.readUpTo(keep, s.o.SocketTimeout)
 		if err != nil {
 			return d.stage(i), err
 		}

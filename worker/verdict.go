@@ -59,9 +59,10 @@ func recipientsOf(list []smtp.Recipient) []delivery.Recipient {
 // what a server refused or left unanswered, and a sentence of our own where
 // nodemailer passes on a system's code.
 func sentence(e *smtp.Error) string {
-	switch e.Cause() {
-	case smtp.CauseReply:
+	if cause := e.Cause(); cause == smtp.CauseReply || cause == smtp.CauseProtocol && !e.Reply.IsZero() {
 		return refusal(e)
+	}
+	switch e.Cause() {
 	case smtp.CauseTimeout:
 		return timeout(e)
 	case smtp.CauseClosed:
@@ -97,6 +98,10 @@ func refusal(e *smtp.Error) string {
 	switch e.Stage {
 	case smtp.StageGreeting:
 		return "Invalid greeting. response=" + reply + ": " + reply
+	case smtp.StageHello:
+		if e.Reply.Code == 421 {
+			return "Server terminates connection. response=" + reply + ": " + reply
+		}
 	case smtp.StageTLS:
 		return "Error upgrading connection with STARTTLS: " + reply
 	case smtp.StageAuth:

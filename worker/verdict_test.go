@@ -32,6 +32,7 @@ func TestVerdictSaysWhatTheExtensionSays(t *testing.T) {
 		"greeting 421":    {smtp.Error{Stage: smtp.StageGreeting, Reply: said(421, "421 later")}, delivery.Transient, "Error: Invalid greeting. response=421 later: 421 later"},
 		"no greeting":     {smtp.Error{Stage: smtp.StageGreeting, Err: os.ErrDeadlineExceeded}, delivery.Transient, "Error: Greeting never received"},
 		"closed at once":  {smtp.Error{Stage: smtp.StageGreeting, Err: smtp.ErrClosed}, delivery.Transient, "Error: Unexpected socket close"},
+		"EHLO 421":        {smtp.Error{Stage: smtp.StageHello, Reply: said(421, "421 busy")}, delivery.Transient, "Error: Server terminates connection. response=421 busy: 421 busy"},
 		"login refused":   {smtp.Error{Stage: smtp.StageAuth, Reply: said(535, "535 no")}, delivery.Permanent, "Error: Invalid login: 535 no"},
 		"half a login":    {smtp.Error{Stage: smtp.StageAuth, Err: smtp.ErrMissingCredentials}, delivery.Permanent, `Error: Missing credentials for "PLAIN"`},
 		"starttls":        {smtp.Error{Stage: smtp.StageTLS, Reply: said(502, "502 what")}, delivery.Permanent, "Error: Error upgrading connection with STARTTLS: 502 what"},

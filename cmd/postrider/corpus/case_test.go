@@ -64,7 +64,18 @@ func (c *testCase) mails() ([]string, map[string]object) {
 	return []string{id}, map[string]object{id: c.Mail}
 }
 
-// loadCases reads the corpus.
+// loadAll reads the corpus, and the cases that were recorded in the same way
+// for this test.
+func loadAll() ([]*testCase, error) {
+	cases, err := loadCases("testdata/corpus.jsonl")
+	if err != nil {
+		return nil, err
+	}
+	more, err := loadCases("testdata/more.jsonl")
+	return append(cases, more...), err
+}
+
+// loadCases reads cases, one a line.
 func loadCases(path string) ([]*testCase, error) {
 	f, err := os.Open(path)
 	if err != nil {

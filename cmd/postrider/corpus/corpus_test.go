@@ -70,7 +70,7 @@ func isSet(name string) bool {
 // Every case gives what the extension gave, or what departures.json says
 // instead.
 func TestCorpus(t *testing.T) {
-	cases, err := loadCases("testdata/corpus.jsonl")
+	cases, err := loadAll()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,5 +56,6 @@
 //	fenced         edits during sending are obeyed exactly once
 //	calendar       expireAt arithmetic in UTC with a documented rule at month ends
 //
-// The cases and their fixtures are in testdata: corpus.jsonl, one case a line.
+// The cases and their fixtures are in testdata, one case a line: corpus.jsonl,
+// and more.jsonl with further cases recorded from the extension in the same way.
 package corpus

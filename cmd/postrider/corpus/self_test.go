@@ -41,7 +41,7 @@ func TestReaderAgreesWithTheRecording(t *testing.T) {
 // The list of departures says nothing of cases that are not there, gives every
 // entry an allowed class and a reason, and says what happens instead.
 func TestDeparturesAreWellFormed(t *testing.T) {
-	cases, err := loadCases("testdata/corpus.jsonl")
+	cases, err := loadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
