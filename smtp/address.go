@@ -47,14 +47,15 @@ const (
 
 // wireAddress refuses what is too long or could end a command or its path
 // early, and turns an internationalized domain into its ASCII form (RFC 5890).
-// A domain that has none goes as it is: the server knows best.
+// A domain that has none goes as it is: the server knows best. So does one
+// behind a local part that needs SMTPUTF8 anyway.
 func wireAddress(a string) (string, error) {
 	at := strings.LastIndexByte(a, '@')
 	switch {
 	case len(a) > maxAddress, at >= 0 && len(a)-at-1 > maxDomain,
 		strings.ContainsFunc(a, unicode.IsControl), strings.ContainsAny(a, "<>"):
 		return "", ErrInvalidAddress
-	case at < 0, isASCII(a[at:]):
+	case at < 0, isASCII(a[at:]), !isASCII(a[:at]):
 		return a, nil
 	}
 	for _, p := range []*idna.Profile{idna.Lookup, idna.Punycode} {

@@ -130,7 +130,7 @@ func (c *conn) readUpTo(keep int, d time.Duration) (Reply, error) {
 	case !errors.Is(err, errMalformed):
 		err = c.explain(err, d)
 	case c.discreet:
-		err = errMalformed
+		r, err = Reply{}, errMalformed
 	}
 	return r, err
 }

@@ -62,17 +62,6 @@ var (
 // errCancelled marks the end of the caller's context.
 var errCancelled = errors.New("cancelled")
 
-// SizeError says that a message is larger than the server announced to take
-// (RFC 1870). It stands for the 552 that the server would have sent.
-type SizeError struct {
-	Size, Limit int // bytes
-}
-
-// Error says both numbers.
-func (e *SizeError) Error() string {
-	return fmt.Sprintf("message of %d bytes is larger than the %d allowed", e.Size, e.Limit)
-}
-
 // Recipient is what became of one address of an envelope.
 type Recipient struct {
 	Address string // as in Envelope.To
@@ -91,7 +80,8 @@ type Error struct {
 	Stage   Stage
 	Command string // the verb that failed, as in "RCPT TO", "AUTH PLAIN"; empty if none was sent
 
-	// Reply is the server's refusal; zero if there is none. For StageRcpt it is
+	// Reply is the server's refusal; zero if there is none, and without a code if
+	// what it said is no reply at all. For StageRcpt it is
 	// the reply to the last recipient, as with nodemailer.
 	Reply Reply
 
@@ -202,8 +192,7 @@ func isLocal(err error) bool {
 			return true
 		}
 	}
-	var size *SizeError
-	return errors.As(err, &size)
+	return false
 }
 
 func isTimeout(err error) bool {

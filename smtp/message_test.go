@@ -97,7 +97,7 @@ func TestAddressesThatAreTooLongAreRefused(t *testing.T) {
 func TestDomainsTravelInASCII(t *testing.T) {
 	for in, want := range map[string]string{
 		"a@Bücher.example":        "a@xn--bcher-kva.example",
-		"jörg@bücher.example":     "jörg@xn--bcher-kva.example",
+		"jörg@bücher.example":     "jörg@bücher.example", // SMTPUTF8 either way
 		"a@b.example":             "a@b.example",
 		"\"a@ü\"@b.example":       "\"a@ü\"@b.example",
 		"postmaster":              "postmaster",

@@ -71,7 +71,7 @@ func (r Reply) text(i int) string {
 // readReply reads one reply. Lines may end in a bare LF. All lines of a reply
 // must bear the same code (RFC 5321 §4.2.1); what does not look like that, is
 // too long or has too many lines is errMalformed, and leaves the connection
-// useless. What is beyond the first keep bytes is read and forgotten.
+// useless; a line that is no reply at all is returned without a code. What is beyond the first keep bytes is read and forgotten.
 func readReply(br *bufio.Reader, keep int) (Reply, error) {
 	var r Reply
 	valid := true
@@ -87,7 +87,7 @@ func readReply(br *bufio.Reader, keep int) (Reply, error) {
 		code, last, ok := parseLine(trimEOL(line))
 		switch {
 		case !ok, r.Code != 0 && code != r.Code:
-			return Reply{}, fmt.Errorf("%w: %.80q", errMalformed, trimEOL(line))
+			return Reply{Lines: []string{readable(trimEOL(line))}}, fmt.Errorf("%w: %.80q", errMalformed, trimEOL(line))
 		case n == maxReplyLines:
 			return Reply{}, fmt.Errorf("%w: more than %d lines", errMalformed, maxReplyLines)
 		}
@@ -188,6 +188,14 @@ func upTo3Digits(s string) bool { return len(s) >= 1 && len(s) <= 3 }
 
 // latin1 reads each byte as the character of its number. Replies that are not
 // UTF-8 are shown that way, as nodemailer does.
+// readable returns the beginning of a line as text.
+func readable(line []byte) string {
+	if !utf8.Valid(line) {
+		return fmt.Sprintf("%.500s", latin1(string(line)))
+	}
+	return fmt.Sprintf("%.500s", line)
+}
+
 func latin1(s string) string {
 	runes := make([]rune, len(s))
 	for i := range len(s) {

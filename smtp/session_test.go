@@ -50,7 +50,6 @@ func TestFailuresNameStageAndCause(t *testing.T) {
 		"STARTTLS hangs":    {b: smtptest.Behaviour{StartTLS: true, HangAt: "starttls"}, o: short, stage: StageTLS, cause: CauseTimeout, temporary: true},
 		"unknown CA":        {b: smtptest.Behaviour{StartTLS: true}, stage: StageTLS, cause: CauseTLS},
 		"unknown CA, smtps": {b: smtptest.Behaviour{ImplicitTLS: true}, o: Options{Secure: true}, stage: StageTLS, cause: CauseTLS},
-		"too large":         {b: smtptest.Behaviour{Caps: []string{"SIZE 10"}}, stage: StageMail, cause: CauseLocal},
 		"no password":       {b: smtptest.Behaviour{AuthUsers: map[string]string{}}, o: Options{Username: "u"}, stage: StageAuth, cause: CauseLocal},
 		"no user":           {b: smtptest.Behaviour{AuthUsers: map[string]string{}}, o: Options{Password: "p"}, stage: StageAuth, cause: CauseLocal},
 		"wrong password":    {b: smtptest.Behaviour{AuthUsers: map[string]string{"u": "q"}}, o: Options{Username: "u", Password: "p"}, stage: StageAuth, cause: CauseReply},

@@ -20,9 +20,6 @@ type Result struct {
 // send runs one transaction. Until the final dot is flushed the end of ctx
 // cuts it short.
 func (s *session) send(ctx context.Context, m *outgoing) (Result, *Error) {
-	if s.ext.size && s.ext.maxSize > 0 && m.size > s.ext.maxSize {
-		return Result{}, &Error{Stage: StageMail, Err: &SizeError{Size: m.size, Limit: s.ext.maxSize}}
-	}
 	s.used++
 	stop := s.watch(ctx, m.limit)
 	defer stop()

@@ -59,7 +59,7 @@ func recipientsOf(list []smtp.Recipient) []delivery.Recipient {
 // what a server refused or left unanswered, and a sentence of our own where
 // nodemailer passes on a system's code.
 func sentence(e *smtp.Error) string {
-	if cause := e.Cause(); cause == smtp.CauseReply || cause == smtp.CauseProtocol && !e.Reply.IsZero() {
+	if cause := e.Cause(); cause == smtp.CauseReply || cause == smtp.CauseProtocol && len(e.Reply.Lines) > 0 {
 		return refusal(e)
 	}
 	switch e.Cause() {
@@ -159,9 +159,6 @@ func explain(e *smtp.Error, class delivery.Class) string {
 // explainLocal returns the explanation of a mail that was refused here, before
 // the server was asked; "" for others.
 func explainLocal(e *smtp.Error) string {
-	if size, ok := errors.AsType[*smtp.SizeError](e.Err); ok {
-		return size.Error() + " by the mail server; make the message or its attachments smaller"
-	}
 	switch {
 	case errors.Is(e.Err, smtp.ErrMissingCredentials):
 		return "SMTP_CONNECTION_URI names a user without a password, or SMTP_PASSWORD is set without a user; set both or neither"
@@ -170,7 +167,7 @@ func explainLocal(e *smtp.Error) string {
 	case errors.Is(e.Err, smtp.ErrNoStartTLS):
 		return "requireTLS is set in SMTP_CONNECTION_URI but the server offers no STARTTLS; use smtps:// or another port"
 	case errors.Is(e.Err, smtp.ErrInvalidAddress):
-		return "an address has a control character or an angle bracket in it; correct it and set delivery.state to RETRY"
+		return "an address is too long, or has a control character or an angle bracket in it; correct it and set delivery.state to RETRY"
 	}
 	return ""
 }

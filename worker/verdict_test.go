@@ -29,7 +29,10 @@ func TestVerdictSaysWhatTheExtensionSays(t *testing.T) {
 			delivery.Permanent,
 			"Error: Invalid greeting. response=554 no: 554 no",
 		},
-		"greeting 421":    {smtp.Error{Stage: smtp.StageGreeting, Reply: said(421, "421 later")}, delivery.Transient, "Error: Invalid greeting. response=421 later: 421 later"},
+		"greeting 421": {smtp.Error{Stage: smtp.StageGreeting, Reply: said(421, "421 later")}, delivery.Transient, "Error: Invalid greeting. response=421 later: 421 later"},
+		"another greeting": {
+			smtp.Error{Stage: smtp.StageGreeting, Reply: said(250, "250 hi")}, delivery.Permanent, "Error: Invalid greeting. response=250 hi: 250 hi",
+		},
 		"no greeting":     {smtp.Error{Stage: smtp.StageGreeting, Err: os.ErrDeadlineExceeded}, delivery.Transient, "Error: Greeting never received"},
 		"closed at once":  {smtp.Error{Stage: smtp.StageGreeting, Err: smtp.ErrClosed}, delivery.Transient, "Error: Unexpected socket close"},
 		"EHLO 421":        {smtp.Error{Stage: smtp.StageHello, Reply: said(421, "421 busy")}, delivery.Transient, "Error: Server terminates connection. response=421 busy: 421 busy"},
@@ -58,11 +61,6 @@ func TestVerdictSaysWhatTheExtensionSays(t *testing.T) {
 			smtp.Error{Stage: smtp.StageTLS, Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}},
 			delivery.Permanent,
 			"Error: Can't encrypt the connection to the mail server: x509: certificate is not valid for any names, but wanted to match h",
-		},
-		"too large": {
-			smtp.Error{Stage: smtp.StageMail, Err: &smtp.SizeError{Size: 9, Limit: 5}},
-			delivery.Permanent,
-			"Error: Mail was not sent: message of 9 bytes is larger than the 5 allowed",
 		},
 	}
 	for name, c := range cases {
