@@ -3,8 +3,8 @@
 //	go run ./cmd/testenv -- go test -race ./...
 //
 // It looks for Google's Firestore emulator, Chromium and Postfix. What is
-// missing it installs where it can (as root on a Debian with apt-get), and else
-// says how to get it; where CI is true a missing piece is fatal, elsewhere the
+// missing it installs where it can (as root on a Debian with apt-get; the
+// emulator also by npx), and else says how to get it; where CI is true a missing piece is fatal, elsewhere the
 // tests that need it are skipped. Then it starts the emulator, unless
 // FIRESTORE_EMULATOR_HOST names one that runs, and runs the command with
 //

@@ -71,8 +71,9 @@ func TestMissingPiecesAreInstalledOrNamed(t *testing.T) {
 		return nil
 	}
 	var log strings.Builder
-	if got := provide(t.Context(), all, nil, &log); len(got) != 2 {
-		t.Errorf("without an installer: %v", got)
+	refuses := func(context.Context, piece) error { return errors.New("only root may") }
+	if got := provide(t.Context(), all, refuses, &log); len(got) != 2 {
+		t.Errorf("where nothing can be installed: %v", got)
 	}
 	got := provide(t.Context(), all, brings, &log)
 	if len(got) != 1 || got[0].Error() != "no not to be had" {
@@ -83,6 +84,23 @@ func TestMissingPiecesAreInstalledOrNamed(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "unable to locate package") {
 		t.Errorf("the log does not say why: %s", log.String())
+	}
+}
+
+// A piece that no package brings is brought by its command, if that is there.
+func TestPieceComesByItsCommandWhereNoPackageHasIt(t *testing.T) {
+	brought := filepath.Join(t.TempDir(), "brought")
+	none := func(context.Context, piece) error { return errors.New("unable to locate package") }
+	if err := orByCommand(none)(t.Context(), piece{command: []string{"touch", brought}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(brought); err != nil {
+		t.Error(err)
+	}
+	for _, p := range []piece{{}, {command: []string{"false"}}, {command: []string{"no-such-command"}}} {
+		if err := orByCommand(none)(t.Context(), p); err == nil {
+			t.Errorf("%v was installed", p.command)
+		}
 	}
 }
 

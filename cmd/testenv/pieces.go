@@ -18,6 +18,7 @@ type piece struct {
 	find     func(context.Context) error // nil if it is there; else what is missing, with the remedy
 	packages []string                    // Debian's, or Google's, that bring it
 	preseed  string                      // answers to the package's questions, as debconf-set-selections reads them
+	command  []string                    // that brings it where no package does; may be nil
 	emulator bool                        // a piece of the Firestore emulator
 }
 
@@ -43,7 +44,10 @@ func pieces(getenv func(string) string) []piece {
 	return append(
 		all,
 		piece{name: "java", find: findPiece(emulator.Java), packages: []string{"default-jre-headless"}, emulator: true},
-		piece{name: "emulator", find: findPiece(emulator.Jar), packages: []string{"google-cloud-cli-firestore-emulator"}, emulator: true},
+		piece{
+			name: "emulator", find: findPiece(emulator.Jar), packages: []string{"google-cloud-cli-firestore-emulator"},
+			command: []string{"npx", "--yes", "firebase-tools", "setup:emulators:firestore"}, emulator: true,
+		},
 	)
 }
 
@@ -98,14 +102,14 @@ func onlyPiece(err error, p emulator.Piece) error {
 // install brings a piece to the machine.
 type install func(context.Context, piece) error
 
-// provide looks for every piece, installs those that are missing where install
-// is not nil, and returns those that are missing still.
+// provide looks for every piece, installs those that are missing, and returns
+// those that are missing still.
 func provide(ctx context.Context, all []piece, install install, log io.Writer) []*missingError {
 	var missing []*missingError
 	for _, p := range all {
 		err := p.find(ctx)
-		if err != nil && install != nil {
-			fmt.Fprintf(log, "testenv: installing %s\n", strings.Join(p.packages, " "))
+		if err != nil {
+			fmt.Fprintf(log, "testenv: installing %s\n", p.name)
 			if failed := install(ctx, p); failed != nil {
 				fmt.Fprintf(log, "testenv: %v\n", failed)
 			}
@@ -118,12 +122,34 @@ func provide(ctx context.Context, all []piece, install install, log io.Writer) [
 	return missing
 }
 
-// installer returns how packages are installed on this machine, nil if they
-// cannot be: only root may, and only apt-get is known.
-func installer() install {
+// installer returns how pieces are installed on this machine: as root on Debian
+// by their packages, and else by their own command.
+func installer() install { return orByCommand(debian()) }
+
+func orByCommand(byPackage install) install {
+	return func(ctx context.Context, p piece) error {
+		err := byPackage(ctx, p)
+		if err == nil || len(p.command) == 0 {
+			return err
+		}
+		path, missing := exec.LookPath(p.command[0])
+		if missing != nil {
+			return errors.Join(err, missing)
+		}
+		if failed := quietly(ctx, "", path, p.command[1:]...); failed != nil {
+			return errors.Join(err, failed)
+		}
+		return nil
+	}
+}
+
+// debian returns how Debian's packages are installed.
+func debian() install {
 	apt, err := exec.LookPath("apt-get")
 	if err != nil || os.Geteuid() != 0 {
-		return nil
+		return func(context.Context, piece) error {
+			return errors.New("packages are installed only by root, with apt-get")
+		}
 	}
 	updated := false
 	return func(ctx context.Context, p piece) error {
@@ -145,7 +171,7 @@ func installer() install {
 // quietly runs a command that asks no questions and shows what it printed only
 // if it failed.
 func quietly(ctx context.Context, input, command string, args ...string) error {
-	cmd := exec.CommandContext(ctx, command, args...) //nolint:gosec // apt-get and debconf with the names in this file
+	cmd := exec.CommandContext(ctx, command, args...) //nolint:gosec // the commands in this file
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	cmd.Stdin = strings.NewReader(input)
 	if out, err := cmd.CombinedOutput(); err != nil {
