@@ -134,6 +134,35 @@ func TestAnOperatorsWishOutlivesTheAttempt(t *testing.T) {
 	}
 }
 
+// What is handed back before it was sent is still wanted, and nothing more.
+func TestReleaseKeepsAnOperatorsWish(t *testing.T) {
+	if c := (Record{State: Processing}).Released(); c.State != Pending || c.Set["state"] != "PENDING" || len(c.Set) != 2 {
+		t.Errorf("from PROCESSING: %+v", c)
+	}
+	c := Record{State: Retry}.Released()
+	if _, written := c.Set["state"]; written || c.State != Retry {
+		t.Errorf("from RETRY: %+v", c)
+	}
+}
+
+// A worker whose lease lapsed must not find it in the record again.
+func TestExpiryTakesTheLeaseAway(t *testing.T) {
+	doc := Fields{"delivery": Fields{"state": "PROCESSING", "leaseId": "a", "leaseExpireTime": now, "attempts": int64(2)}}
+	got := Record{}.Expired().AppliedTo(doc)["delivery"].(Fields)
+	if _, there := got["leaseId"]; there || got["state"] != "ERROR" || got["attempts"] != int64(2) || got["leaseExpireTime"] != now {
+		t.Errorf("%v", got)
+	}
+}
+
+// The recipients of an earlier attempt say nothing about a later one.
+func TestEndForgetsEarlierRecipients(t *testing.T) {
+	doc := Fields{"delivery": Fields{"state": "PROCESSING", "recipients": []any{Fields{"address": "a@b.test"}}}}
+	got := ReadRecord(doc).Failed(&Failure{Message: "Error: Timeout"}, nil, now).AppliedTo(doc)["delivery"].(Fields)
+	if _, there := got["recipients"]; there {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestExpireAtReckonsInUTC(t *testing.T) {
 	start := time.Date(2027, 1, 31, 23, 30, 0, 0, time.FixedZone("east", 2*3600)) // 21:30 UTC
 	at := func(y int, m time.Month, d, h int) time.Time { return time.Date(y, m, d, h, 30, 0, 0, time.UTC) }

@@ -218,3 +218,86 @@ func TestBacklogDoesNotDelayReadiness(t *testing.T) {
 		shut()
 	})
 }
+
+// A claim that comes through only after the worker was told to stop is handed
+// back unsent.
+func TestStopWhileClaimingSendsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(nil)
+		o.queue = slow{o.Store}
+		o.add("a", "1")
+		shut := o.open(t)
+		shut()
+		o.want(t, "a", delivery.Pending, 0)
+		if len(o.mails()) != 0 {
+			t.Errorf("sent %v", o.mails())
+		}
+	})
+}
+
+// slow is a store that takes two seconds for a claim.
+type slow struct{ *deliverytest.Store }
+
+func (s slow) Apply(ctx context.Context, snap delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
+	time.Sleep(2 * time.Second)
+	return s.Store.Apply(ctx, snap, c)
+}
+
+// A drain takes up what changed between the scan and the claim.
+func TestDrainTakesUpWhatChangedUnderIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(nil)
+		o.queue = hasty{o.Store}
+		o.add("a", "1")
+		tally, err := o.Drain(t.Context())
+		if err != nil || tally.Delivered != 1 {
+			t.Errorf("%+v, %v", tally, err)
+		}
+		o.want(t, "a", delivery.Success, 1)
+	})
+}
+
+// hasty is a store in which every document changes as soon as it was scanned.
+type hasty struct{ *deliverytest.Store }
+
+func (s hasty) Scan(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
+	return s.Store.Scan(ctx, func(ctx context.Context, snap delivery.Snapshot) error {
+		s.Update(snap.ID, func(f delivery.Fields) { f["delivery"] = delivery.Fields{"state": "PENDING"} })
+		return found(ctx, snap)
+	})
+}
+
+// A source that ends while all hands are full is let go, and what it had found
+// can be taken in hand later.
+func TestFullHandsLetGoOfASourceThatEnds(t *testing.T) {
+	h := newHands(1)
+	a, b := delivery.Snapshot{ID: "a"}, delivery.Snapshot{ID: "b"}
+	if mine, err := h.take(t.Context(), a); !mine || err != nil {
+		t.Fatalf("%v, %v", mine, err)
+	}
+	source, end := context.WithCancel(t.Context())
+	end()
+	if mine, err := h.take(source, b); mine || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", mine, err)
+	}
+	h.release(a, false, nil)
+	if mine, err := h.take(t.Context(), b); !mine || err != nil {
+		t.Errorf("afterwards %v, %v", mine, err)
+	}
+}
+
+// It is the source's end that counts: the worker's own may be far away.
+func TestFinderEndsWithItsSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(nil)
+		for range cap(o.hands.slots) {
+			o.hands.slots <- struct{}{}
+		}
+		source, end := context.WithCancel(t.Context())
+		end()
+		s := delivery.Snapshot{ID: "a", Fields: delivery.Fields{"message": delivery.Fields{}}}
+		if err := o.finder(t.Context(), t.Context())(source, s); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	})
+}

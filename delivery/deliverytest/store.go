@@ -107,7 +107,10 @@ func (w *watcher) signal() {
 }
 
 // Apply is queue.Queue's.
-func (s *Store) Apply(_ context.Context, snap delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
+func (s *Store) Apply(ctx context.Context, snap delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
+	if ctx.Err() != nil {
+		return snap, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, ok := s.docs[snap.ID]
@@ -119,7 +122,10 @@ func (s *Store) Apply(_ context.Context, snap delivery.Snapshot, c delivery.Chan
 }
 
 // Finish is queue.Queue's.
-func (s *Store) Finish(_ context.Context, claimed delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
+func (s *Store) Finish(ctx context.Context, claimed delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
+	if ctx.Err() != nil {
+		return claimed, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, ok := s.docs[claimed.ID]

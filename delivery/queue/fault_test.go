@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,9 +29,11 @@ type troubled struct {
 	listen func(attempt int, token []byte, stream pb.Firestore_ListenServer) error
 	batch  func(attempt int, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error)
 	get    func() (*pb.Document, error)
+	query  func(attempt int, r *pb.RunQueryRequest, stream pb.Firestore_RunQueryServer) error
 
 	mu      sync.Mutex
 	streams int
+	queries int
 	batches [][]string // the documents of each BatchWrite
 }
 
@@ -56,6 +59,14 @@ func (s *troubled) BatchWrite(_ context.Context, r *pb.BatchWriteRequest) (*pb.B
 	n := len(s.batches)
 	s.mu.Unlock()
 	return s.batch(n, r)
+}
+
+func (s *troubled) RunQuery(r *pb.RunQueryRequest, stream pb.Firestore_RunQueryServer) error {
+	s.mu.Lock()
+	s.queries++
+	n := s.queries
+	s.mu.Unlock()
+	return s.query(n, r, stream)
 }
 
 func (s *troubled) GetDocument(context.Context, *pb.GetDocumentRequest) (*pb.Document, error) {
@@ -207,6 +218,44 @@ func TestTemplatesDeletedWhileNobodyListenedAreGone(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// A scan that breaks off goes on after the last document it has passed on.
+func TestScanGoesOnWhereItBrokeOff(t *testing.T) {
+	q := serve(t, &troubled{query: func(attempt int, r *pb.RunQueryRequest, s pb.Firestore_RunQueryServer) error {
+		after := r.GetStructuredQuery().GetStartAt().GetValues()
+		if attempt == 1 {
+			for _, id := range []string{"a", "b"} {
+				if err := s.Send(&pb.RunQueryResponse{Document: change(id).GetDocumentChange().GetDocument()}); err != nil {
+					return err
+				}
+			}
+			return status.Error(codes.Unavailable, "too slow")
+		}
+		if len(after) != 1 || idOf(after[0].GetReferenceValue()) != "b" || r.GetStructuredQuery().GetStartAt().GetBefore() {
+			t.Errorf("goes on at %v", r.GetStructuredQuery().GetStartAt())
+		}
+		return s.Send(&pb.RunQueryResponse{Document: change("c").GetDocumentChange().GetDocument()})
+	}})
+	var ids []string
+	err := q.Scan(t.Context(), func(_ context.Context, s delivery.Snapshot) error {
+		ids = append(ids, s.ID)
+		return nil
+	})
+	if err != nil || !slices.Equal(ids, []string{"a", "b", "c"}) {
+		t.Errorf("%v, %v", ids, err)
+	}
+}
+
+// One that may not read at all says so, and what to do.
+func TestScanThatIsNotPermittedNamesTheRemedy(t *testing.T) {
+	q := serve(t, &troubled{query: func(int, *pb.RunQueryRequest, pb.Firestore_RunQueryServer) error {
+		return status.Error(codes.PermissionDenied, "Missing or insufficient permissions.")
+	}})
+	err := q.Scan(t.Context(), func(context.Context, delivery.Snapshot) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), "roles/datastore.user") {
+		t.Errorf("error %v", err)
+	}
 }
 
 // claimable returns a document and a claim of it.
