@@ -25,7 +25,7 @@ type service struct {
 	log       zerolog.Logger
 	registry  *prometheus.Registry
 	queue     *queue.Queue
-	templates *render.Templates
+	templates *templates
 	composer  *compose.Composer
 	pool      *smtp.Pool
 	worker    *worker.Worker
@@ -39,9 +39,11 @@ func newService(ctx context.Context, c config.Config, log zerolog.Logger) (*serv
 	if s.queue, err = openQueue(ctx, c, log); err != nil {
 		return nil, err
 	}
-	if s.templates, err = render.New(render.Options{Timeout: c.TemplateTimeout}); err != nil {
+	renderer, err := render.New(render.Options{Timeout: c.TemplateTimeout})
+	if err != nil {
 		return nil, fmt.Errorf("prepare templates: %w", err)
 	}
+	s.templates = &templates{Templates: renderer, queue: s.queue}
 	if s.pool, err = smtp.NewPool(c.SMTP); err != nil {
 		return nil, fmt.Errorf("prepare SMTP connections: %w", err)
 	}
@@ -100,9 +102,9 @@ func (s *service) newComposer() *compose.Composer {
 	if s.config.UsersCollection != "" {
 		users = s.queue
 	}
-	var templates compose.Templates
+	var rendering compose.Templates
 	if s.config.TemplatesCollection != "" {
-		templates = s.templates
+		rendering = s.templates
 	}
 	return compose.New(compose.Options{
 		DefaultFrom:        s.config.DefaultFrom,
@@ -114,7 +116,7 @@ func (s *service) newComposer() *compose.Composer {
 		FetchTimeout:       s.config.AttachmentTimeout,
 		MaxRecipients:      s.config.MaxRecipients,
 		Storage:            compose.Storage{Buckets: s.config.AllowBuckets},
-	}, users, templates)
+	}, users, rendering)
 }
 
 // watchTemplates keeps the templates as the collection has them until ctx ends.

@@ -2,9 +2,12 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"maps"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"postrider/delivery"
 )
@@ -19,6 +22,20 @@ func (q *Queue) WatchTemplates(ctx context.Context, replace func(map[string]deli
 		warn:    func(err error) { q.log.Warn().Err(err).Msg("templates stream lost, opening another") },
 		docs:    map[string]delivery.Fields{},
 	})
+}
+
+// Template returns the template document called id as it is now, and whether
+// there is one: for a mail that came sooner than the stream's news of its
+// template. It costs one read.
+func (q *Queue) Template(ctx context.Context, id string) (delivery.Fields, bool, error) {
+	d, err := q.client.GetDocument(ctx, &pb.GetDocumentRequest{Name: q.template.name(id)})
+	switch status.Code(err) {
+	case codes.OK:
+		return fieldsOf(d.GetFields()), true, nil
+	case codes.NotFound, codes.InvalidArgument: // what can't be an ID names nothing
+		return nil, false, nil
+	}
+	return nil, false, fmt.Errorf("read template: %w", err)
 }
 
 // templateListener keeps the collection, and passes it on whenever it is

@@ -29,12 +29,18 @@ func failure(message, explain string) *delivery.Failure {
 	}
 }
 
+// ErrMissing is the cause of a failure to render a template that is not in the
+// content given to [Templates.Replace].
+var ErrMissing = errors.New("no such template")
+
 func isMissing(name string) error {
-	return failure(
+	f := failure(
 		fmt.Sprintf("Error: Template '%s' does not exist in the templates collection.", name),
 		"The templates collection has no document of this ID, nor one whose field name says so. "+
 			"Add it or correct template.name, "+again,
 	)
+	f.Err = ErrMissing
+	return f
 }
 
 func isPartial(name string) error {
