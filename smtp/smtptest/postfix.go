@@ -46,7 +46,10 @@ func StartPostfix(t *testing.T) *Postfix {
 	uid, _ := strconv.Atoi(owner.Uid)
 	gid, _ := strconv.Atoi(owner.Gid)
 	dir := t.TempDir()
-	port := freePort(t)
+	port, err := FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
 	x := &Postfix{Addr: fmt.Sprintf("127.0.0.1:%d", port), t: t, dir: dir, port: port}
 	x.check(os.Chmod(filepath.Dir(dir), 0o755)) // Postfix works as another user
 	x.check(os.Chmod(dir, 0o755))
@@ -91,16 +94,6 @@ func missing(t *testing.T, what string) {
 		t.Fatalf("%s, and CI is set", what)
 	}
 	t.Skipf("SKIPPED, NOT PASSED: %s", what)
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (x *Postfix) check(err error) {

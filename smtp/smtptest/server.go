@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,13 @@ type Stats struct {
 }
 
 // Start returns a server on a free port of 127.0.0.1 that behaves like b.
-func Start(b Behaviour) (*Server, error) { return Listen("127.0.0.1:0", b) }
+func Start(b Behaviour) (*Server, error) {
+	port, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	return Listen(fmt.Sprintf("127.0.0.1:%d", port), b)
+}
 
 // Listen returns a server on addr that behaves like b. One that is down knows
 // its port, but does not listen on it.
