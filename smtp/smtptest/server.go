@@ -39,11 +39,18 @@ type Stats struct {
 
 // Start returns a server on a free port of 127.0.0.1 that behaves like b.
 func Start(b Behaviour) (*Server, error) {
-	port, err := FreePort()
-	if err != nil {
-		return nil, err
+	var err error
+	for range 100 { // another server may have chosen the same port
+		port, none := FreePort()
+		if none != nil {
+			return nil, none
+		}
+		var s *Server
+		if s, err = Listen(fmt.Sprintf("127.0.0.1:%d", port), b); err == nil {
+			return s, nil
+		}
 	}
-	return Listen(fmt.Sprintf("127.0.0.1:%d", port), b)
+	return nil, err
 }
 
 // Listen returns a server on addr that behaves like b. One that is down knows
