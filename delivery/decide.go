@@ -57,12 +57,3 @@ func claimOrRefuse(complete bool) Action {
 	}
 	return Refuse
 }
-
-// Due returns when a document that Decide told to wait is to be looked at
-// again.
-func (r Record) Due() time.Time {
-	if r.State == Processing {
-		return r.Lease.Expires
-	}
-	return r.NextAttempt
-}

@@ -1,17 +1,13 @@
 package smtp
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // extensions are what a server offered in its reply to EHLO (RFC 5321
 // §4.1.1.1), as far as it is of use here.
 type extensions struct {
 	pipelining, eightBit, utf8, startTLS bool
 
-	size    bool
-	maxSize int // bytes; 0 means no fixed limit (RFC 1870 §4)
+	size bool // MAIL may tell the message's size, and the server judges it (RFC 1870)
 
 	auth  bool     // AUTH is offered
 	mechs []string // mechanisms, upper case, in the server's order
@@ -41,9 +37,6 @@ func readExtensions(r Reply) extensions {
 			e.startTLS = true
 		case "SIZE":
 			e.size = true
-			if n, err := strconv.Atoi(strings.TrimSpace(args)); err == nil && n > 0 {
-				e.maxSize = n
-			}
 		case "AUTH":
 			e.auth = true
 			e.mechs = append(e.mechs, strings.Fields(strings.ToUpper(args))...)
