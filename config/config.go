@@ -31,6 +31,7 @@ type Config struct {
 	MailCollection      string // path, as "mail" or "a/b/mail"
 	UsersCollection     string // path; empty for none
 	TemplatesCollection string // path; empty for none
+	StateCollection     string // path of what the program remembers
 
 	DefaultFrom    string // empty for none
 	DefaultReplyTo string // empty for none
@@ -53,6 +54,9 @@ type Config struct {
 	Lease         time.Duration // from claim to lapse
 	LeaseMargin   time.Duration // an attempt ends this long before its lease; shorter than it
 	SweepInterval time.Duration
+	AuditInterval time.Duration
+	Push          bool   // documents come by events instead of the watch
+	Caller        Caller // who may send the events
 	DrainTimeout  time.Duration
 
 	// Warnings say what has no effect, or another than it seems, a line each:
@@ -89,6 +93,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		DrainTimeout:  r.duration("DRAIN_TIMEOUT", time.Millisecond, 10*time.Minute),
 	}
 	r.firestore(&c)
+	r.source(&c)
 	c.SMTP = r.smtp()
 	r.crossCheck(c)
 	if len(r.faults) > 0 {
@@ -131,6 +136,7 @@ func (r *reader) firestore(c *Config) {
 	c.MailCollection = r.collection("MAIL_COLLECTION", r.required("MAIL_COLLECTION", "mail"))
 	c.UsersCollection = r.collection("USERS_COLLECTION", r.text("USERS_COLLECTION"))
 	c.TemplatesCollection = r.collection("TEMPLATES_COLLECTION", r.text("TEMPLATES_COLLECTION"))
+	r.stateCollection(c)
 }
 
 // databaseID is what a database may be called; Google's service asks for more.

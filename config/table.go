@@ -52,6 +52,7 @@ func firestoreVariables() []Variable {
 		{Group: groupFirestore, Name: "MAIL_COLLECTION", Meaning: "Required. Path of the collection of mail documents, as mail or apps/a/mail."},
 		{Group: groupFirestore, Name: "USERS_COLLECTION", Meaning: "Path of the collection in which toUids, ccUids and bccUids are looked up."},
 		{Group: groupFirestore, Name: "TEMPLATES_COLLECTION", Meaning: "Path of the collection of templates. Without one, a document's template is ignored."},
+		{Group: groupFirestore, Name: "STATE_COLLECTION", Default: "_postrider", Meaning: "Path of the collection in which the program keeps, for each mail collection, how far it has read and which instances there are.", ours: true},
 		{Group: groupFirestore, Name: "DATABASE_REGION", Meaning: "Accepted and ignored: the program finds the database by its ID."},
 		{Group: groupFirestore, Name: "LOCATION", Meaning: "Accepted and ignored: where the program runs is where it was started."},
 	}
@@ -115,6 +116,10 @@ func workerVariables() []Variable {
 		{Group: groupWorker, Name: "LEASE_DURATION", Default: "60s", Meaning: "How long a claimed document belongs to the instance that claimed it, 10s to 1h.", ours: true},
 		{Group: groupWorker, Name: "LEASE_MARGIN", Default: "10s", Meaning: "How long before the lease's end an attempt is over: time to write its outcome, and for clocks that differ. Shorter than LEASE_DURATION.", ours: true},
 		{Group: groupWorker, Name: "SWEEP_INTERVAL", Default: "45s", Meaning: "Between two searches for documents that wait or whose lease has lapsed, 1s to 10m.", ours: true},
+		{Group: groupWorker, Name: "SOURCE", Default: "listen", Meaning: "How new documents come: listen, by a stream from Firestore; push, as events that Eventarc sends to POST /events.", ours: true},
+		{Group: groupWorker, Name: "EVENTS_AUDIENCE", Meaning: "With SOURCE=push: audience of the OIDC token that a caller of /events must show, which is the URL it calls, as https://postrider-abc.a.run.app/events. If it is not set, nobody is asked.", ours: true},
+		{Group: groupWorker, Name: "EVENTS_SERVICE_ACCOUNT", Private: true, Meaning: "Required with EVENTS_AUDIENCE: e-mail address of the trigger's service account, which the token must be of.", ours: true},
+		{Group: groupWorker, Name: "AUDIT_INTERVAL", Default: "1h", Meaning: "Between two counts that find documents which no stream or event has told of, 1m to 24h. One is billed two reads for each 1,000 documents.", ours: true},
 		{Group: groupWorker, Name: "DRAIN_TIMEOUT", Default: "8s", Meaning: "How long attempts may go on after SIGTERM, up to 10m. Cloud Run kills after 10s.", ours: true},
 	}
 }

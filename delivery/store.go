@@ -19,6 +19,18 @@ var (
 	ErrGone = errors.New("document has been deleted")
 )
 
+// What a worker says to who hands it a document.
+var (
+	// ErrFull: it has no hand free; later it will.
+	ErrFull = errors.New("as many documents are in hand as may be")
+
+	// ErrElsewhere: another instance has claimed the document, and may yet fail.
+	ErrElsewhere = errors.New("document is claimed by another instance")
+
+	// ErrStopping: it takes no more documents.
+	ErrStopping = errors.New("the worker is stopping")
+)
+
 // Applied reports whether the end of the attempt that claimed before is already
 // in the record now: a write that was never answered may have been applied. It
 // has counted the attempt and ended the lease, but not forgotten its ID.

@@ -12,9 +12,10 @@ import (
 	"postrider/smtp"
 )
 
-// handle does what is to be done about a document, and returns it as it is then
-// if it is known.
-func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot) (delivery.Snapshot, bool) {
+// handle does what is to be done about a document, and returns it as it is then:
+// if somebody else was faster, what that made of it. The error is
+// delivery.ErrGone, or says that the document could not be written.
+func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot) (delivery.Snapshot, error) {
 	now, record := time.Now(), delivery.ReadRecord(s.Fields)
 	switch delivery.Decide(record, delivery.Complete(s.Fields), now) {
 	case delivery.Claim:
@@ -27,45 +28,47 @@ func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot) (deliver
 	case delivery.Refuse:
 		return w.apply(work, s, record.Refused(w.options.TTL, now), "refused", w.metrics.refused.Inc)
 	}
-	return s, true
+	return s, nil
 }
 
 // apply puts down a change that is no attempt.
-func (w *Worker) apply(ctx context.Context, s delivery.Snapshot, c delivery.Change, fact string, count func()) (delivery.Snapshot, bool) {
+func (w *Worker) apply(ctx context.Context, s delivery.Snapshot, c delivery.Change, fact string, count func()) (delivery.Snapshot, error) {
 	after, err := w.queue.Apply(ctx, s, c)
 	if errors.Is(err, delivery.ErrRefused) {
 		after, err = w.queue.Apply(ctx, s, c.Terse())
 	}
 	if err != nil {
-		w.lost(s, err)
-		return s, false
+		return w.lost(s, after, err)
 	}
 	count()
 	w.state.note(c.State)
 	w.log.Warn().Str("doc", s.ID).Str("state", string(c.State)).Msg(fact)
-	return after, true
+	return after, nil
 }
 
-// lost says that a document could not be written. A conflict is nobody's fault:
-// another worker was faster, or the document changed and will be found again.
-func (w *Worker) lost(s delivery.Snapshot, err error) {
-	if errors.Is(err, delivery.ErrConflict) || errors.Is(err, delivery.ErrGone) {
+// lost says that a document could not be written, and returns what handle does.
+// A conflict is nobody's fault: another worker was faster, or a client.
+func (w *Worker) lost(s, now delivery.Snapshot, err error) (delivery.Snapshot, error) {
+	switch {
+	case errors.Is(err, delivery.ErrConflict):
 		w.metrics.claims.WithLabelValues("lost").Inc()
-		w.state.conflict()
-		w.log.Debug().Str("doc", s.ID).Err(err).Msg("document was not ours")
-		return
+		w.log.Debug().Str("doc", s.ID).Msg("document has changed")
+		return now, nil
+	case errors.Is(err, delivery.ErrGone):
+		w.log.Debug().Str("doc", s.ID).Msg("document was deleted")
+		return s, err
 	}
 	w.metrics.unwritten.Inc()
 	w.state.unwritten()
 	w.log.Error().Str("doc", s.ID).Err(err).Msg("document could not be written")
+	return s, err
 }
 
 // attempt claims the document, sends it, and writes down what happened.
-func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, record delivery.Record) (delivery.Snapshot, bool) {
+func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, record delivery.Record) (delivery.Snapshot, error) {
 	claimed, lease, err := w.claim(ctx, work, s, record)
 	if err != nil {
-		w.lost(s, err)
-		return s, false
+		return w.lost(s, claimed, err)
 	}
 	w.metrics.claims.WithLabelValues("won").Inc()
 	w.log.Debug().Str("doc", s.ID).Time("lease_until", lease.Expires).Msg("claimed")
@@ -186,7 +189,7 @@ func (w *Worker) cut(work context.Context, e ending) ending {
 
 // finish writes down how the attempt ended. It keeps trying until the lease
 // ends: the mail may be gone.
-func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease delivery.Lease, e ending, began time.Time) (delivery.Snapshot, bool) {
+func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease delivery.Lease, e ending, began time.Time) (delivery.Snapshot, error) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(work), lease.Expires)
 	defer cancel()
 	ended := time.Now()
@@ -204,9 +207,9 @@ func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease d
 	}
 	w.report(claimed, e, change, ended.Sub(began), err)
 	if err != nil {
-		return claimed, false
+		return claimed, err
 	}
-	return after, true
+	return after, nil
 }
 
 // change returns what the ending makes of the record.

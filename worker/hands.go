@@ -14,56 +14,113 @@ type hands struct {
 	running sync.WaitGroup
 
 	mu   sync.Mutex
-	held map[string]*delivery.Snapshot // by ID; the newest that came while it was held, or nil
+	held map[string]*hold // by the document's ID
+}
+
+// hold is a document in hand, or one that waits for a hand.
+type hold struct {
+	newest  *delivery.Snapshot // what it has become meanwhile; nil if nothing
+	settled []func()           // to be called once it is taken care of
+	done    chan struct{}      // closed when it is let go of; what follows is set before
+	last    delivery.Snapshot  // what it was then, as far as is known
+	err     error              // why it was not taken care of
 }
 
 func newHands(n int) *hands {
-	return &hands{slots: make(chan struct{}, n), held: map[string]*delivery.Snapshot{}}
+	return &hands{slots: make(chan struct{}, n), held: map[string]*hold{}}
 }
 
 // take takes a document in hand once there is a hand free, and reports whether
 // it did. One that is in hand already is not taken: what it has become is kept
-// for later. The error is ctx's.
-func (h *hands) take(ctx context.Context, s delivery.Snapshot) (bool, error) {
-	h.mu.Lock()
-	newest, busy := h.held[s.ID]
-	if busy {
-		if newest == nil || newest.UpdateTime.Before(s.UpdateTime) {
-			h.held[s.ID] = &s
-		}
-		h.mu.Unlock()
+// for later. Settled is called once the document is taken care of. The error is
+// ctx's.
+func (h *hands) take(ctx context.Context, s delivery.Snapshot, settled func()) (bool, error) {
+	held, already := h.hold(s, settled)
+	if already {
 		return false, nil
 	}
-	h.held[s.ID] = nil
-	h.mu.Unlock()
 	select {
 	case h.slots <- struct{}{}:
 		return true, nil
 	case <-ctx.Done():
-		h.mu.Lock()
-		delete(h.held, s.ID)
-		h.mu.Unlock()
+		h.drop(s.ID, held)
 		return false, ctx.Err()
 	}
 }
 
-// release lets go of a document, unless what it has become in the meantime is
-// wanted again: then it stays in hand and is returned with true. Known says that
-// after is what it has become, as far as its worker knows.
-func (h *hands) release(after delivery.Snapshot, known bool, again func(delivery.Snapshot) bool) (delivery.Snapshot, bool) {
+// try is take for those that can't wait: it returns nil if no hand is free, and
+// else the hold, by which to see the document's end, be it in hand already or
+// not.
+func (h *hands) try(s delivery.Snapshot) (held *hold, mine bool) {
+	held, already := h.hold(s, func() {})
+	if already {
+		return held, false
+	}
+	select {
+	case h.slots <- struct{}{}:
+		return held, true
+	default:
+		h.drop(s.ID, held)
+		return nil, false
+	}
+}
+
+// hold returns the hold of a document, and whether there was one already: then
+// it keeps what the document has become.
+func (h *hands) hold(s delivery.Snapshot, settled func()) (held *hold, already bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if newest := h.held[after.ID]; newest != nil && after.UpdateTime.Before(newest.UpdateTime) {
-		after, known = *newest, true
+	held, already = h.held[s.ID]
+	if !already {
+		held = &hold{done: make(chan struct{})}
+		h.held[s.ID] = held
+	} else if held.newest == nil || held.newest.UpdateTime.Before(s.UpdateTime) {
+		held.newest = &s
 	}
-	if known && again(after) {
-		h.held[after.ID] = nil
-		return after, true
+	held.settled = append(held.settled, settled)
+	return held, already
+}
+
+// drop ends the hold of a document for which there was no hand.
+func (h *hands) drop(id string, held *hold) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	held.err = delivery.ErrFull
+	close(held.done)
+	delete(h.held, id)
+}
+
+// release lets go of a document and returns the hold that has ended, unless what
+// the document has become in the meantime is wanted again: then it stays in hand
+// and is returned. With a nil error after is what it has become, as far as its
+// worker knows. Next says whether a document is wanted, or why not although
+// there is something to be done about it.
+func (h *hands) release(after delivery.Snapshot, err error, next func(delivery.Snapshot) (again bool, err error)) (delivery.Snapshot, *hold) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	held := h.held[after.ID]
+	if held.newest != nil && after.UpdateTime.Before(held.newest.UpdateTime) {
+		after, err = *held.newest, nil
 	}
+	held.newest = nil
+	if err == nil {
+		var again bool
+		if again, err = next(after); again {
+			return after, nil
+		}
+	}
+	held.last, held.err = after, err
+	close(held.done)
 	delete(h.held, after.ID)
 	<-h.slots
-	return after, false
+	return after, held
 }
+
+// full reports whether no hand is free.
+func (h *hands) full() bool { return h.free() == 0 }
+
+// free returns how many documents may be taken at once.
+func (h *hands) free() int { return cap(h.slots) - len(h.slots) }
 
 // count returns how many documents are in hand.
 func (h *hands) count() int { return len(h.slots) }

@@ -20,6 +20,11 @@ type Metrics struct {
 	unwritten prometheus.Counter
 	inHand    prometheus.Gauge
 	watching  prometheus.Gauge
+	audits    *prometheus.CounterVec
+	found     prometheus.Counter
+	instances prometheus.Gauge
+	left      prometheus.Gauge
+	takeovers prometheus.Counter
 }
 
 // NewMetrics returns metrics that are registered with r.
@@ -42,12 +47,18 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		unwritten: counter("postrider_outcomes_unwritten_total", "Attempts whose outcome could not be written to the document."),
 		inHand:    gauge("postrider_documents_in_hand", "Documents being worked on."),
 		watching:  gauge("postrider_watching", "1 while the mail collection is watched."),
+		audits:    vector("postrider_audits_total", "Audits of the mail collection, by result: done, failed.", "result"),
+		found:     counter("postrider_audit_missing_total", "Documents without a known state that audits counted."),
+		instances: gauge("postrider_instances", "Instances on the collection that live, this one included."),
+		left:      gauge("postrider_documents_left", "Documents left to other instances that have not been seen claimed."),
+		takeovers: counter("postrider_takeovers_total", "Documents taken because the instance they were left to did not."),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "postrider_attempt_seconds", Help: "Time from claim to outcome, by outcome as in postrider_attempts_total.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"outcome"}),
 	}
-	r.MustRegister(m.attempts, m.took, m.claims, m.sweeps, m.expired, m.refused, m.unwritten, m.inHand, m.watching)
+	r.MustRegister(m.attempts, m.took, m.claims, m.sweeps, m.expired, m.refused, m.unwritten, m.inHand, m.watching,
+		m.audits, m.found, m.instances, m.left, m.takeovers)
 	return m
 }
 

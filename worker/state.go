@@ -14,6 +14,7 @@ type state struct {
 	watched  bool
 	watchErr error     // why not
 	sweepErr error     // of the last sweep
+	auditErr error     // of the last audit
 	heard    time.Time // when Firestore last answered
 	tally    Tally
 }
@@ -24,15 +25,13 @@ type Tally struct {
 	Failed    int // ended in ERROR
 	Waiting   int // handed back, or wanted again by an operator
 	Unwritten int // of which Firestore did not take what happened
-
-	conflicts int // had changed since they were read
 }
 
 // Status is the state of a worker at one moment.
 type Status struct {
 	Watching bool      // the watch is open
 	Heard    time.Time // when a sweep last worked or a document was last passed on; zero if never
-	Problem  error     // what is wrong with the watch or the last sweep; nil if nothing
+	Problem  error     // what is wrong with the watch, the last sweep or the last audit; nil if nothing
 }
 
 // Status returns how the worker is. It may be called at any time.
@@ -40,7 +39,7 @@ func (w *Worker) Status() Status {
 	s := &w.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Watching: s.watched, Heard: s.heard, Problem: errors.Join(s.watchErr, s.sweepErr)}
+	return Status{Watching: s.watched, Heard: s.heard, Problem: errors.Join(s.watchErr, s.sweepErr, s.auditErr)}
 }
 
 // watch notes the state of the watch and returns what it was.
@@ -67,6 +66,12 @@ func (s *state) swept(now time.Time, err error) {
 	}
 }
 
+func (s *state) audited(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.auditErr = err
+}
+
 func (s *state) note(to delivery.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,12 +89,6 @@ func (s *state) unwritten() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tally.Unwritten++
-}
-
-func (s *state) conflict() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tally.conflicts++
 }
 
 func (s *state) counted() Tally {

@@ -194,11 +194,15 @@ func TestDocumentWithoutRoomForARecordIsNotSent(t *testing.T) {
 // large is a store of documents that are nearly full.
 type large struct{ *deliverytest.Store }
 
-func (s large) Watch(ctx context.Context, found func(context.Context, delivery.Snapshot) error, watching func(error)) error {
-	return s.Store.Watch(ctx, func(ctx context.Context, snap delivery.Snapshot) error {
-		snap.Size = delivery.MaxSize + 1
-		return found(ctx, snap)
-	}, watching)
+func (s large) Watch(ctx context.Context, w delivery.Watcher) error {
+	return s.Store.Watch(ctx, enlarging{w})
+}
+
+type enlarging struct{ delivery.Watcher }
+
+func (e enlarging) Found(ctx context.Context, snap delivery.Snapshot, settled func()) error {
+	snap.Size = delivery.MaxSize + 1
+	return e.Watcher.Found(ctx, snap, settled)
 }
 
 // With more documents waiting than hands, the worker is ready all the same.
@@ -243,7 +247,7 @@ func (s slow) Apply(ctx context.Context, snap delivery.Snapshot, c delivery.Chan
 	return s.Store.Apply(ctx, snap, c)
 }
 
-// A drain takes up what changed between the scan and the claim.
+// A drain takes up what changed between the audit and the claim.
 func TestDrainTakesUpWhatChangedUnderIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice(nil)
@@ -257,31 +261,33 @@ func TestDrainTakesUpWhatChangedUnderIt(t *testing.T) {
 	})
 }
 
-// hasty is a store in which every document changes as soon as it was scanned.
+// hasty is a store in which every document changes as soon as it was found.
 type hasty struct{ *deliverytest.Store }
 
-func (s hasty) Scan(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
-	return s.Store.Scan(ctx, func(ctx context.Context, snap delivery.Snapshot) error {
+func (s hasty) Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (delivery.Audit, error) {
+	return s.Store.Audit(ctx, func(ctx context.Context, snap delivery.Snapshot) error {
 		s.Update(snap.ID, func(f delivery.Fields) { f["delivery"] = delivery.Fields{"state": "PENDING"} })
 		return found(ctx, snap)
 	})
 }
+
+func nothing() {}
 
 // A source that ends while all hands are full is let go, and what it had found
 // can be taken in hand later.
 func TestFullHandsLetGoOfASourceThatEnds(t *testing.T) {
 	h := newHands(1)
 	a, b := delivery.Snapshot{ID: "a"}, delivery.Snapshot{ID: "b"}
-	if mine, err := h.take(t.Context(), a); !mine || err != nil {
+	if mine, err := h.take(t.Context(), a, nothing); !mine || err != nil {
 		t.Fatalf("%v, %v", mine, err)
 	}
 	source, end := context.WithCancel(t.Context())
 	end()
-	if mine, err := h.take(source, b); mine || !errors.Is(err, context.Canceled) {
+	if mine, err := h.take(source, b, nothing); mine || !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, %v", mine, err)
 	}
-	h.release(a, false, nil)
-	if mine, err := h.take(t.Context(), b); !mine || err != nil {
+	h.release(a, delivery.ErrConflict, nil)
+	if mine, err := h.take(t.Context(), b, nothing); !mine || err != nil {
 		t.Errorf("afterwards %v, %v", mine, err)
 	}
 }
@@ -296,7 +302,7 @@ func TestFinderEndsWithItsSource(t *testing.T) {
 		source, end := context.WithCancel(t.Context())
 		end()
 		s := delivery.Snapshot{ID: "a", Fields: delivery.Fields{"message": delivery.Fields{}}}
-		if err := o.finder(t.Context(), t.Context())(source, s); !errors.Is(err, context.Canceled) {
+		if err := o.taker(t.Context(), t.Context())(source, s, nothing); !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}
 	})

@@ -13,23 +13,49 @@ import (
 )
 
 // Queue is the mail collection as the worker sees it. Its methods are safe for
-// concurrent use. Found is called on one goroutine per call of the method, and
-// an error of it ends the method.
+// concurrent use.
 type Queue interface {
-	// Watch passes on every document now and whenever it changes, repeatedly or
-	// not, until ctx ends. Watching is told nil when all there is has been
-	// passed on, and an error when the watch is interrupted.
-	Watch(ctx context.Context, found func(context.Context, delivery.Snapshot) error, watching func(error)) error
+	Finder
+	Record
+	Keeper
+}
+
+// Finder finds documents. Found is called on one goroutine per call of a method,
+// and an error of it ends the method.
+type Finder interface {
+	// Watch tells w of every document that changes, repeatedly or not, until ctx
+	// ends.
+	Watch(ctx context.Context, w delivery.Watcher) error
 	// Sweep passes on every document that waits or is claimed.
 	Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
-	// Scan passes on every document that isn't final.
-	Scan(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
+	// Audit passes on every document that has no state, or was incomplete.
+	Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (delivery.Audit, error)
+}
+
+// Record reads and changes documents.
+type Record interface {
+	// Read returns the document as it is, or delivery.ErrGone.
+	Read(ctx context.Context, id string) (delivery.Snapshot, error)
 	// Apply puts down a change if the document is still as it was, and returns
-	// it as it is then; else delivery.ErrConflict or ErrGone.
+	// it as it is then; else as it is, and delivery.ErrConflict, or ErrGone.
 	Apply(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error)
 	// Finish puts down what end makes of the record, if it still belongs to the
 	// claim in s; else delivery.ErrLeaseLost or ErrGone. It tries until ctx ends.
 	Finish(ctx context.Context, s delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error)
+}
+
+// Keeper keeps what the instances on one collection must remember together.
+type Keeper interface {
+	// Attend makes an instance known until ctx ends, and tells view which there
+	// are and when each was last heard of.
+	Attend(ctx context.Context, self string, view func(map[string]time.Time)) error
+	// Checkpoint saves how far the watch has come, if that is worth it; the last
+	// time, if there is anything to save.
+	Checkpoint(ctx context.Context, last bool) error
+	// LastAudit returns when the last complete audit began, zero if none has.
+	LastAudit(ctx context.Context) (time.Time, error)
+	// NoteAudit saves when a complete audit began.
+	NoteAudit(ctx context.Context, began time.Time) error
 }
 
 // Composer makes the mail that a document asks for. Id is the claim's: the same
@@ -59,6 +85,10 @@ type Options struct {
 	Margin      time.Duration // of it, kept for the write-back; less than Lease
 	Drain       time.Duration // for attempts under way when told to stop
 	Sweep       time.Duration // between two sweeps, give or take a quarter
+	Audit       time.Duration // between two audits, give or take a quarter
+	Push        bool          // documents come by Deliver; nothing is watched
+	Alone       bool          // no other instance is to be expected
+	Instance    string        // its ID; unique among those on the collection
 	TTL         delivery.TTL
 }
 
@@ -71,13 +101,19 @@ type Worker struct {
 	log      zerolog.Logger
 	metrics  *Metrics
 	hands    *hands
+	share    *share
+	missed   *missed
+	desk     desk
 	state    state
 	giveUp   func(error) // ends a drain that Firestore does not let claim; nil in Run
 }
 
 // New returns a worker. Run or Drain it once.
 func New(o Options, q Queue, c Composer, s Sender, log zerolog.Logger, m *Metrics) *Worker {
-	return &Worker{options: o, queue: q, composer: c, sender: s, log: log, metrics: m, hands: newHands(o.Concurrency)}
+	return &Worker{
+		options: o, queue: q, composer: c, sender: s, log: log, metrics: m,
+		hands: newHands(o.Concurrency), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
+	}
 }
 
 // errDrained ends the attempts that are under way when the drain time is over.
@@ -88,31 +124,29 @@ var errDrained = errors.New("stopped before the mail was sent")
 func (w *Worker) Run(ctx context.Context) error {
 	work, stop := w.attempts(ctx)
 	defer stop()
-	found := w.finder(ctx, work)
+	take := w.taker(ctx, work)
+	found := w.finder(take)
 	var loops sync.WaitGroup
+	if !w.options.Push && !w.options.Alone {
+		met := make(chan struct{})
+		loops.Go(func() { w.attend(ctx, met) })
+		loops.Go(func() { w.takeOver(ctx, take) })
+		await(ctx, met, maxIntroduction)
+	}
 	loops.Go(func() { w.sweep(ctx, found) })
-	loops.Go(func() { w.watch(ctx, found) })
+	loops.Go(func() { w.audit(ctx, found) })
+	if w.options.Push {
+		loops.Go(func() { w.serve(ctx, work) })
+	} else {
+		loops.Go(func() { w.watch(ctx, found) })
+		loops.Go(func() { w.keepPlace(ctx) })
+	}
 	loops.Wait()
 	w.log.Info().Int("in_hand", w.hands.count()).Msg("draining")
 	w.hands.wait()
+	w.lastPlace(ctx)
 	w.log.Info().Msg("ended")
 	return nil
-}
-
-// watch takes what the watch passes on. The first document shows that it is
-// open: with many of them waiting it takes long until all have been passed on.
-func (w *Worker) watch(ctx context.Context, found func(context.Context, delivery.Snapshot) error) {
-	first := true
-	_ = w.queue.Watch(ctx, func(source context.Context, s delivery.Snapshot) error {
-		if first {
-			first = false
-			w.watching(nil)
-		}
-		return found(source, s)
-	}, func(err error) {
-		first = false
-		w.watching(err)
-	}) // it ends with ctx
 }
 
 // attempts returns the context of the attempts: ctx, and after it the drain
@@ -128,53 +162,83 @@ func (w *Worker) attempts(ctx context.Context) (work context.Context, stop func(
 	}
 }
 
-// watching notes the state of the watch, and says so.
-func (w *Worker) watching(err error) {
-	before := w.state.watch(err)
-	if err != nil {
-		w.metrics.watching.Set(0)
-		w.log.Warn().Err(err).Msg("watch lost, opening another")
-		return
-	}
-	w.metrics.watching.Set(1)
-	if !before {
-		w.log.Info().Msg("ready")
+// finder is what a source passes a document on to. It takes the document in
+// hand if something is to be done about it here, and blocks while all hands are
+// full. Settled is called when the document is taken care of, here or by
+// others. The error is that of the context it is called with: a source's, which
+// may end before the one that ends claiming.
+type finder func(source context.Context, s delivery.Snapshot, settled func()) error
+
+// finder returns the finder of a run that takes what is for this instance.
+func (w *Worker) finder(take finder) finder {
+	return func(source context.Context, s delivery.Snapshot, settled func()) error {
+		now := time.Now()
+		w.state.hear(now)
+		w.share.changed(s, now)
+		if !actionable(s, now) {
+			settled()
+			return nil
+		}
+		if others, err := w.share.leave(source, s, settled); others || err != nil {
+			return err
+		}
+		return take(source, s, settled)
 	}
 }
 
-// finder returns the function that takes in hand what is to be done something
-// with. It blocks while all hands are full, and returns the error of the
-// context it is called with if that ends first: a source's, which may end
-// before ctx, the one that ends claiming.
-func (w *Worker) finder(ctx, work context.Context) func(context.Context, delivery.Snapshot) error {
-	return func(source context.Context, s delivery.Snapshot) error {
-		w.state.hear(time.Now())
-		if !actionable(s, time.Now()) {
-			return nil
+// taker returns what works on a document once a hand is free: ctx ends claiming,
+// work attempts.
+func (w *Worker) taker(ctx, work context.Context) finder {
+	return func(source context.Context, s delivery.Snapshot, settled func()) error {
+		full := w.hands.full()
+		mine, err := w.hands.take(source, s, settled)
+		now := time.Now()
+		w.state.hear(now)
+		if full {
+			w.share.keptWaiting(now)
 		}
-		mine, err := w.hands.take(source, s)
-		w.state.hear(time.Now())
-		if !mine {
-			return err
+		if mine {
+			w.hands.running.Go(func() { w.work(ctx, work, s) })
 		}
-		w.metrics.inHand.Inc()
-		w.hands.running.Go(func() {
-			defer w.metrics.inHand.Dec()
-			w.work(ctx, work, s)
-		})
-		return nil
+		return err
 	}
+}
+
+// unsettling makes a finder of a source that has nothing to settle: it finds
+// again what was not taken care of.
+func (f finder) unsettling() func(context.Context, delivery.Snapshot) error {
+	return func(ctx context.Context, s delivery.Snapshot) error { return f(ctx, s, func() {}) }
 }
 
 // work handles a document until nothing is left to do about it: it may have
-// changed while it was in hand.
+// changed while it was in hand. If it could not be written, only an audit finds
+// it again for sure.
 func (w *Worker) work(ctx, work context.Context, s delivery.Snapshot) {
-	for more := true; more; {
-		after, known := w.handle(ctx, work, s)
-		s, more = w.hands.release(after, known, func(s delivery.Snapshot) bool {
-			return ctx.Err() == nil && actionable(s, time.Now())
+	w.metrics.inHand.Inc()
+	defer w.metrics.inHand.Dec()
+	var end *hold
+	for end == nil {
+		after, err := w.handle(ctx, work, s)
+		s, end = w.hands.release(after, err, func(s delivery.Snapshot) (bool, error) {
+			if !actionable(s, time.Now()) {
+				return false, nil
+			}
+			if ctx.Err() != nil {
+				return false, delivery.ErrStopping
+			}
+			return true, nil
 		})
 	}
+	settled := func() {
+		for _, f := range end.settled {
+			f()
+		}
+	}
+	if end.err == nil || errors.Is(end.err, delivery.ErrGone) {
+		settled()
+		return
+	}
+	w.missed.add(settled)
 }
 
 // actionable reports whether there is something to be done about a document.

@@ -70,7 +70,7 @@ func newOffice(send sendFunc) *office {
 	})
 	o.Worker = New(Options{
 		Concurrency: 10, Lease: time.Minute, Margin: 10 * time.Second, Drain: 8 * time.Second, Sweep: 40 * time.Second,
-		TTL: delivery.TTL{},
+		Audit: time.Hour, Instance: "one", TTL: delivery.TTL{},
 	}, o.Store, composeFunc(plain), recorded, zerolog.New(zerolog.SyncWriter(o.log)), NewMetrics(prometheus.NewRegistry()))
 	return o
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"reflect"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,9 +16,10 @@ import (
 // an application does to it. The methods of the first group are those of
 // [Store] and package queue's Queue.
 type Subject interface {
-	Watch(ctx context.Context, found func(context.Context, delivery.Snapshot) error, watching func(error)) error
+	Watch(ctx context.Context, w delivery.Watcher) error
 	Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
-	Scan(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
+	Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (delivery.Audit, error)
+	Read(ctx context.Context, id string) (delivery.Snapshot, error)
 	Apply(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error)
 	Finish(ctx context.Context, s delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error)
 
@@ -46,7 +46,8 @@ func Conform(t *testing.T, open func(*testing.T) Subject) {
 		"a delivery field of another type is replaced":  oddRecords,
 		"the watch passes on what is and what comes":    watches,
 		"the sweep finds what waits or is claimed":      sweeps,
-		"the scan finds whatever isn't final":           scans,
+		"the audit finds what has no state":             audits,
+		"a document is read as it is":                   reads,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
@@ -85,11 +86,19 @@ func found(t *testing.T, find func(context.Context, func(context.Context, delive
 	return all
 }
 
+// audit returns a subject's Audit in the form of its Sweep.
+func audit(s Subject) func(context.Context, func(context.Context, delivery.Snapshot) error) error {
+	return func(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
+		_, err := s.Audit(ctx, found)
+		return err
+	}
+}
+
 // claim puts a new mail and claims it.
 func claim(t *testing.T, s Subject, id string) delivery.Snapshot {
 	t.Helper()
 	s.Put(id, mail())
-	claimed, err := s.Apply(t.Context(), found(t, s.Scan)[0], claimed(delivery.Record{}, id))
+	claimed, err := s.Apply(t.Context(), found(t, audit(s))[0], claimed(delivery.Record{}, id))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,15 +148,21 @@ func claimIsNarrow(t *testing.T, s Subject) {
 func claimConflicts(t *testing.T, s Subject) {
 	s.Put("a", mail())
 	s.Put("b", mail())
-	stale := found(t, s.Scan)
+	stale := found(t, audit(s))
 	changed := mail()
 	changed["to"] = "bob@rcpt.test"
 	s.Put("a", changed)
 	s.Delete("b")
 	for _, snap := range stale {
-		_, err := s.Apply(t.Context(), snap, claimed(delivery.Record{}, "l1"))
-		if !errors.Is(err, delivery.ErrConflict) && !errors.Is(err, delivery.ErrGone) {
-			t.Errorf("%s: %v, want a conflict", snap.ID, err)
+		now, err := s.Apply(t.Context(), snap, claimed(delivery.Record{}, "l1"))
+		want := delivery.ErrConflict
+		if snap.ID == "b" {
+			want = delivery.ErrGone
+		} else if !reflect.DeepEqual(now.Fields, changed) || !now.UpdateTime.After(snap.UpdateTime) {
+			t.Errorf("returned %v", now)
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", snap.ID, err, want)
 		}
 	}
 	if got := s.Get("a"); !reflect.DeepEqual(got, changed) {
@@ -160,7 +175,7 @@ func claimConflicts(t *testing.T, s Subject) {
 
 func oneClaimWins(t *testing.T, s Subject) {
 	s.Put("a", mail())
-	snap := found(t, s.Scan)[0]
+	snap := found(t, audit(s))[0]
 	var won atomic.Int32
 	var claims sync.WaitGroup
 	for range 20 {
@@ -269,7 +284,7 @@ func unanswered(snap delivery.Snapshot) delivery.Snapshot {
 
 func unansweredClaim(t *testing.T, s Subject) {
 	s.Put("a", mail())
-	_, err := s.Finish(t.Context(), unanswered(found(t, s.Scan)[0]), delivery.Record.Released)
+	_, err := s.Finish(t.Context(), unanswered(found(t, audit(s))[0]), delivery.Record.Released)
 	if !errors.Is(err, delivery.ErrLeaseLost) {
 		t.Errorf("error %v, want ErrLeaseLost", err)
 	}
@@ -280,7 +295,7 @@ func unansweredClaim(t *testing.T, s Subject) {
 
 func answeredClaim(t *testing.T, s Subject) {
 	s.Put("a", mail())
-	snap := found(t, s.Scan)[0]
+	snap := found(t, audit(s))[0]
 	if _, err := s.Apply(t.Context(), snap, claimed(delivery.Record{}, "l1")); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +313,7 @@ func oddRecords(t *testing.T, s Subject) {
 		f["delivery"] = odd
 		s.Put(id, f)
 	}
-	for _, snap := range found(t, s.Scan) {
+	for _, snap := range found(t, audit(s)) {
 		r := delivery.ReadRecord(snap.Fields)
 		if _, err := s.Apply(t.Context(), snap, r.Refused(delivery.TTL{}, now())); err != nil {
 			t.Errorf("%s: %v", snap.ID, err)
@@ -306,80 +321,5 @@ func oddRecords(t *testing.T, s Subject) {
 		if got := record(t, s, snap.ID)["state"]; got != "ERROR" {
 			t.Errorf("%s: state %v", snap.ID, got)
 		}
-	}
-}
-
-func watches(t *testing.T, s Subject) {
-	s.Put("a", mail())
-	s.Put("done", in(delivery.Success))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	seen, ready, ended := make(chan delivery.Snapshot, 100), make(chan error, 100), make(chan error, 1)
-	go func() {
-		ended <- s.Watch(ctx, func(_ context.Context, snap delivery.Snapshot) error {
-			seen <- snap
-			return nil
-		}, func(err error) { ready <- err })
-	}()
-	if err := <-ready; err != nil {
-		t.Fatal(err)
-	}
-	until(t, seen, "a", nil)
-	s.Put("b", mail())
-	until(t, seen, "b", nil)
-	s.Put("a", in(delivery.Retry))
-	until(t, seen, "a", func(f delivery.Fields) bool { return f["delivery"] != nil })
-	s.Put("b", incomplete())
-	until(t, seen, "b", func(f delivery.Fields) bool { return f["delivery"] != nil })
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("the watch ended in %v", err)
-	}
-}
-
-// until receives until a document has come as it is wanted.
-func until(t *testing.T, seen <-chan delivery.Snapshot, id string, want func(delivery.Fields) bool) {
-	t.Helper()
-	for {
-		select {
-		case snap := <-seen:
-			if snap.ID == "done" {
-				t.Error("a final document was passed on")
-			}
-			if snap.ID == id && (want == nil || want(snap.Fields)) {
-				return
-			}
-		case <-t.Context().Done():
-			t.Fatalf("%s was not passed on", id)
-		}
-	}
-}
-
-func sweeps(t *testing.T, s Subject) { finds(t, s, s.Sweep, "PENDING", "PROCESSING", "RETRY") }
-
-func scans(t *testing.T, s Subject) {
-	finds(t, s, s.Scan, "PENDING", "PROCESSING", "QUEUED", "RETRY", "incomplete", "new", "without")
-}
-
-// finds checks which of one document per state a find passes on, each of them
-// whole.
-func finds(t *testing.T, s Subject, find func(context.Context, func(context.Context, delivery.Snapshot) error) error, want ...string) {
-	t.Helper()
-	for _, state := range []delivery.State{delivery.Pending, delivery.Processing, delivery.Retry, delivery.Success, delivery.Error, "QUEUED"} {
-		s.Put(string(state), in(state))
-	}
-	s.Put("new", mail())
-	s.Put("incomplete", incomplete())
-	s.Put("without", delivery.Fields{"to": "ada@rcpt.test", "message": mail()["message"], "delivery": nil})
-	var ids []string
-	for _, snap := range found(t, find) {
-		ids = append(ids, snap.ID)
-		if got := s.Get(snap.ID); !reflect.DeepEqual(snap.Fields, got) {
-			t.Errorf("passed on %v\nstored    %v", snap.Fields, got)
-		}
-	}
-	slices.Sort(ids)
-	if !slices.Equal(ids, want) {
-		t.Errorf("found %v, want %v", ids, want)
 	}
 }

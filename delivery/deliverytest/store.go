@@ -21,6 +21,10 @@ type Store struct {
 	last     time.Time // the newest update time given out
 	watchers map[*watcher]bool
 	writes   int
+
+	unsettled int
+	audited   time.Time
+	members   members
 }
 
 // watcher is one Watch: the documents it has yet to pass on, and a signal that
@@ -114,8 +118,11 @@ func (s *Store) Apply(ctx context.Context, snap delivery.Snapshot, c delivery.Ch
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, ok := s.docs[snap.ID]
-	if !ok || !now.UpdateTime.Equal(snap.UpdateTime) {
-		return snap, delivery.ErrConflict
+	if !ok {
+		return now, delivery.ErrGone
+	}
+	if !now.UpdateTime.Equal(snap.UpdateTime) {
+		return now, delivery.ErrConflict
 	}
 	s.writes++
 	return s.put(snap.ID, c.AppliedTo(now.Fields)), nil
@@ -143,8 +150,8 @@ func (s *Store) Finish(ctx context.Context, claimed delivery.Snapshot, end func(
 	return s.put(claimed.ID, end(record).AppliedTo(now.Fields)), nil
 }
 
-// Watch is queue.Queue's.
-func (s *Store) Watch(ctx context.Context, found func(context.Context, delivery.Snapshot) error, watching func(error)) error {
+// Watch is queue.Queue's. It begins with all there is, and misses nothing.
+func (s *Store) Watch(ctx context.Context, to delivery.Watcher) error {
 	w := &watcher{wake: make(chan struct{}, 1)}
 	s.mu.Lock()
 	if s.watchers == nil {
@@ -160,12 +167,12 @@ func (s *Store) Watch(ctx context.Context, found func(context.Context, delivery.
 	}()
 	for first := true; ; first = false {
 		for _, snap := range s.take(w) {
-			if err := found(ctx, snap); err != nil {
+			if err := to.Found(ctx, snap, s.pass()); err != nil {
 				return err
 			}
 		}
 		if first {
-			watching(nil)
+			to.Watching(nil)
 		}
 		select {
 		case <-w.wake:
@@ -173,6 +180,25 @@ func (s *Store) Watch(ctx context.Context, found func(context.Context, delivery.
 			return ctx.Err()
 		}
 	}
+}
+
+// pass counts a document that was passed on until it is settled.
+func (s *Store) pass() (settled func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsettled++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unsettled--
+	}
+}
+
+// Unsettled returns how many documents that Watch has passed on are not settled.
+func (s *Store) Unsettled() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unsettled
 }
 
 // take returns the documents that w has yet to pass on, as they are now.
@@ -200,9 +226,36 @@ func (s *Store) Sweep(ctx context.Context, found func(context.Context, delivery.
 	})
 }
 
-// Scan is queue.Queue's.
-func (s *Store) Scan(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
-	return s.each(ctx, found, func(snap delivery.Snapshot) bool { return !final(snap) })
+// Audit is queue.Queue's.
+func (s *Store) Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (delivery.Audit, error) {
+	var a delivery.Audit
+	s.mu.Lock()
+	a.Documents = len(s.docs)
+	s.mu.Unlock()
+	err := s.each(ctx, func(ctx context.Context, snap delivery.Snapshot) error {
+		if delivery.ReadRecord(snap.Fields).State == delivery.None {
+			a.Missing++
+		}
+		return found(ctx, snap)
+	}, func(snap delivery.Snapshot) bool {
+		r := delivery.ReadRecord(snap.Fields)
+		return r.State == delivery.None || r.Class == delivery.Incomplete && !final(snap)
+	})
+	return a, err
+}
+
+// Read is queue.Queue's.
+func (s *Store) Read(ctx context.Context, id string) (delivery.Snapshot, error) {
+	if ctx.Err() != nil {
+		return delivery.Snapshot{}, ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap, ok := s.docs[id]
+	if !ok {
+		return delivery.Snapshot{}, delivery.ErrGone
+	}
+	return snap, nil
 }
 
 // each passes on documents with a context that ends when it returns, as that of

@@ -17,29 +17,29 @@ import (
 )
 
 // Apply puts down c if the document is still as in s, and returns the document
-// as it is then. What Firestore does not take, it repeats until ctx ends, and
-// knows its own success by the lease that c may set. [delivery.ErrConflict],
+// as it is then. What Firestore does not take, it repeats until ctx ends.
+// [delivery.ErrConflict], with which it returns the document as it is instead,
 // [delivery.ErrGone] and [delivery.ErrRefused] mean that nothing was written;
 // after any other error it may have been.
+//
+// A conflict costs one read: what has changed the document may be c itself, by a
+// write that was never answered or was carried out twice on its way. Its lease
+// tells.
 func (q *Queue) Apply(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
-	unanswered := false
 	return q.retry(ctx, func() (delivery.Snapshot, error) {
 		after, err := q.write(ctx, s, c)
 		switch {
-		case err == nil:
-			return after, nil
-		case errors.Is(err, delivery.ErrConflict) && unanswered:
+		case errors.Is(err, delivery.ErrConflict):
 			return q.own(ctx, s, c)
 		case settledError(err):
 			return after, backoff.Permanent(err)
 		}
-		unanswered = true
 		return after, err
 	})
 }
 
-// own returns the document if c was applied to it by a write that was never
-// answered, and ErrConflict if somebody else changed it.
+// own returns the document as it is, and ErrConflict if c has not been applied
+// to it.
 func (q *Queue) own(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
 	now, err := q.read(ctx, s.ID)
 	if err != nil {
@@ -137,7 +137,13 @@ func (q *Queue) write(ctx context.Context, s delivery.Snapshot, c delivery.Chang
 	return delivery.Snapshot{ID: s.ID, Fields: c.AppliedTo(s.Fields), UpdateTime: at, Size: s.Size}, nil
 }
 
-// read returns the document called id as it is now.
+// Read returns the document called id as it is now, or [delivery.ErrGone]. It
+// costs one read.
+func (q *Queue) Read(ctx context.Context, id string) (delivery.Snapshot, error) {
+	s, err := q.retry(ctx, func() (delivery.Snapshot, error) { return q.read(ctx, id) })
+	return s, err
+}
+
 func (q *Queue) read(ctx context.Context, id string) (delivery.Snapshot, error) {
 	d, err := q.client.GetDocument(ctx, &pb.GetDocumentRequest{Name: q.mail.name(id)})
 	if status.Code(err) == codes.NotFound {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -91,7 +92,7 @@ func next(waiting []*pending) (batch, rest []*pending) {
 		if len(batch) == maxBatch || len(batch) > 0 && bytes > maxBytes {
 			return batch, append(rest, waiting[i:]...)
 		}
-		name := p.write.GetUpdate().GetName()
+		name := cmp.Or(p.write.GetUpdate().GetName(), p.write.GetDelete())
 		if seen[name] {
 			rest = append(rest, p)
 			continue

@@ -57,8 +57,10 @@ func (l *documentListener) changed(_ context.Context, d *pb.Document) error {
 	return nil
 }
 
+func (l *documentListener) begin(context.Context) (place, error) { return place{}, nil }
+
 func (l *documentListener) removed(string)   { l.end(delivery.ErrGone) }
-func (l *documentListener) reset()           {}
+func (l *documentListener) reset() error     { return nil }
 func (l *documentListener) counted(int) bool { return true }
-func (l *documentListener) consistent()      {}
+func (l *documentListener) consistent(place) {}
 func (l *documentListener) lost(error) bool  { return true }

@@ -31,10 +31,13 @@ type troubled struct {
 	get    func() (*pb.Document, error)
 	query  func(attempt int, r *pb.RunQueryRequest, stream pb.Firestore_RunQueryServer) error
 
+	state map[string]*pb.Value // fields of the state document
+
 	mu      sync.Mutex
 	streams int
 	queries int
-	batches [][]string // the documents of each BatchWrite
+	batches [][]string   // the documents of each BatchWrite
+	asked   []*pb.Target // of each Listen
 }
 
 func (s *troubled) Listen(stream pb.Firestore_ListenServer) error {
@@ -45,9 +48,21 @@ func (s *troubled) Listen(stream pb.Firestore_ListenServer) error {
 	s.mu.Lock()
 	s.streams++
 	n := s.streams
+	s.asked = append(s.asked, request.GetAddTarget())
 	s.mu.Unlock()
 	return s.listen(n, request.GetAddTarget().GetResumeToken(), stream)
 }
+
+// BatchGetDocuments answers with the state document.
+func (s *troubled) BatchGetDocuments(_ *pb.BatchGetDocumentsRequest, stream pb.Firestore_BatchGetDocumentsServer) error {
+	return stream.Send(&pb.BatchGetDocumentsResponse{
+		Result:   &pb.BatchGetDocumentsResponse_Found{Found: &pb.Document{Fields: s.state}},
+		ReadTime: timestamppb.New(present),
+	})
+}
+
+// present is the time that a Firestore in trouble has.
+var present = time.Date(2027, 3, 31, 12, 0, 0, 0, time.UTC)
 
 func (s *troubled) BatchWrite(_ context.Context, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
 	s.mu.Lock()
@@ -94,7 +109,7 @@ func serve(t *testing.T, s *troubled) *Queue {
 	pb.RegisterFirestoreServer(server, s)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
-	q, err := Open(t.Context(), Options{Project: "p", Mail: "mail", Templates: "templates", Emulator: listener.Addr().String(), Log: zerolog.Nop()})
+	q, err := Open(t.Context(), Options{Project: "p", Mail: "mail", Templates: "templates", State: "_postrider", Emulator: listener.Addr().String(), Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,71 +137,150 @@ func point(token string) *pb.ListenResponse {
 	}}}
 }
 
+// watched records what a watch tells.
+type watched struct {
+	seen   chan string
+	told   chan error
+	missed chan func()
+}
+
+func newWatched() watched {
+	return watched{make(chan string, 100), make(chan error, 100), make(chan func(), 100)}
+}
+
+func (w watched) Found(_ context.Context, s delivery.Snapshot, settled func()) error {
+	w.seen <- s.ID
+	settled()
+	return nil
+}
+
+func (w watched) Watching(err error)    { w.told <- err }
+func (w watched) Missed(settled func()) { w.missed <- settled }
+
+// reset returns a response that says that all there is follows.
+func reset() *pb.ListenResponse {
+	return &pb.ListenResponse{ResponseType: &pb.ListenResponse_TargetChange{TargetChange: &pb.TargetChange{
+		TargetChangeType: pb.TargetChange_RESET,
+	}}}
+}
+
 // A watch goes on after whatever may happen to its stream, and asks for what
-// came after the last token, unless that is what was refused.
+// came after the last token, unless that is what was refused: then it goes on in
+// the present, and says that something may have been missed.
 func TestWatchSurvivesItsStream(t *testing.T) {
+	hangs := func(s pb.Firestore_ListenServer) error {
+		<-s.Context().Done()
+		return s.Context().Err()
+	}
 	cases := map[string]struct {
-		first func(pb.Firestore_ListenServer) error // how the first stream goes on after a document and a token
-		token string                                // that the second one is asked for
+		first   func(pb.Firestore_ListenServer) error // how the first stream goes on after a document and a token
+		resumed bool                                  // the second is asked to go on after the token
 	}{
-		"cut":           {func(pb.Firestore_ListenServer) error { return status.Error(codes.Unavailable, "bye") }, "t1"},
-		"ended":         {func(pb.Firestore_ListenServer) error { return nil }, "t1"},
-		"not permitted": {func(pb.Firestore_ListenServer) error { return status.Error(codes.PermissionDenied, "no") }, "t1"},
-		"silent": {func(s pb.Firestore_ListenServer) error {
-			<-s.Context().Done()
-			return s.Context().Err()
-		}, "t1"},
-		"token refused": {func(pb.Firestore_ListenServer) error { return status.Error(codes.InvalidArgument, "bad token") }, ""},
+		"cut":           {func(pb.Firestore_ListenServer) error { return status.Error(codes.Unavailable, "bye") }, true},
+		"ended":         {func(pb.Firestore_ListenServer) error { return nil }, true},
+		"not permitted": {func(pb.Firestore_ListenServer) error { return status.Error(codes.PermissionDenied, "no") }, true},
+		"silent":        {hangs, true},
+		"token refused": {func(pb.Firestore_ListenServer) error { return status.Error(codes.InvalidArgument, "bad token") }, false},
+		"too old":       {func(pb.Firestore_ListenServer) error { return status.Error(codes.FailedPrecondition, "too old") }, false},
+		"reset":         {func(s pb.Firestore_ListenServer) error { return errors.Join(s.Send(reset()), hangs(s)) }, false},
 		"target removed": {func(s pb.Firestore_ListenServer) error {
 			return s.Send(&pb.ListenResponse{ResponseType: &pb.ListenResponse_TargetChange{TargetChange: &pb.TargetChange{
 				TargetChangeType: pb.TargetChange_REMOVE, Cause: &rpc.Status{Code: int32(codes.ResourceExhausted)},
 			}}})
-		}, "t1"},
+		}, true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			asked := make(chan string, 10)
-			q := serve(t, &troubled{listen: func(attempt int, token []byte, s pb.Firestore_ListenServer) error {
+			server := &troubled{listen: func(attempt int, _ []byte, s pb.Firestore_ListenServer) error {
 				if attempt == 1 {
-					if err := errors.Join(s.Send(change("a")), s.Send(point("t1"))); err != nil {
-						return err
-					}
-					return c.first(s)
+					return errors.Join(s.Send(change("a")), s.Send(point("t1")), c.first(s))
 				}
-				asked <- string(token)
-				if err := errors.Join(s.Send(change("b")), s.Send(point("t2"))); err != nil {
-					return err
-				}
-				<-s.Context().Done()
-				return nil
-			}})
+				return errors.Join(s.Send(change("b")), s.Send(point("t2")), hangs(s))
+			}}
+			q := serve(t, server)
 			q.silence = 200 * time.Millisecond
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			seen, told, ended := make(chan string, 100), make(chan error, 100), make(chan error, 1)
-			go func() {
-				ended <- q.Watch(ctx, func(_ context.Context, s delivery.Snapshot) error {
-					seen <- s.ID
-					return nil
-				}, func(err error) { told <- err })
-			}()
-			if a, b := <-seen, <-seen; a != "a" || b != "b" {
+			w, ended := newWatched(), make(chan error, 1)
+			go func() { ended <- q.Watch(ctx, w) }()
+			if a, b := <-w.seen, <-w.seen; a != "a" || b != "b" {
 				t.Errorf("saw %s and %s", a, b)
 			}
-			if up := <-told; up != nil {
+			if up := <-w.told; up != nil {
 				t.Errorf("was told %v at first", up)
 			}
 			if name != "silent" { // of which nothing is known to be wrong
-				if down, again := <-told, <-told; down == nil || again != nil {
+				if down, again := <-w.told, <-w.told; down == nil || again != nil {
 					t.Errorf("was told %v, then %v", down, again)
 				}
-			}
-			if got := <-asked; got != c.token {
-				t.Errorf("resumed at %q, want %q", got, c.token)
 			}
 			cancel()
 			if err := <-ended; !errors.Is(err, context.Canceled) {
 				t.Errorf("ended in %v", err)
+			}
+			server.mu.Lock()
+			defer server.mu.Unlock()
+			first, second := server.asked[0], server.asked[1]
+			if !first.GetReadTime().AsTime().Equal(present) {
+				t.Errorf("began at %v", first)
+			}
+			if resumed := string(second.GetResumeToken()) == "t1"; resumed != c.resumed {
+				t.Errorf("went on at %v", second)
+			}
+			misses := 1 // there was no checkpoint
+			if !c.resumed {
+				misses++
+				if !second.GetReadTime().AsTime().Equal(present) {
+					t.Errorf("began anew at %v", second)
+				}
+			}
+			if len(w.missed) != misses {
+				t.Errorf("said %d times that something may have been missed, want %d", len(w.missed), misses)
+			}
+		})
+	}
+}
+
+// A watch begins at the checkpoint, if Firestore may still know it.
+func TestWatchBeginsAtTheCheckpoint(t *testing.T) {
+	cases := map[string]struct {
+		age     time.Duration
+		resumed bool
+	}{
+		"a minute old":    {time.Minute, true},
+		"a tick too old":  {maxTokenAge, false},
+		"not quite so":    {maxTokenAge - 1000, true},
+		"from the future": {-time.Minute, true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			server := &troubled{
+				state: map[string]*pb.Value{
+					fieldToken: {ValueType: &pb.Value_BytesValue{BytesValue: []byte("t0")}},
+					fieldRead:  {ValueType: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(present.Add(-c.age))}},
+				},
+				listen: func(_ int, _ []byte, s pb.Firestore_ListenServer) error {
+					if err := s.Send(point("t1")); err != nil {
+						return err
+					}
+					<-s.Context().Done()
+					return nil
+				},
+			}
+			q := serve(t, server)
+			ctx, cancel := context.WithCancel(t.Context())
+			w, ended := newWatched(), make(chan error, 1)
+			go func() { ended <- q.Watch(ctx, w) }()
+			<-w.told
+			cancel()
+			<-ended
+			server.mu.Lock()
+			defer server.mu.Unlock()
+			if got := string(server.asked[0].GetResumeToken()) == "t0"; got != c.resumed {
+				t.Errorf("began at %v", server.asked[0])
+			}
+			if got := len(w.missed) == 0; got != c.resumed {
+				t.Errorf("said %d times that something may have been missed", len(w.missed))
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -26,9 +27,20 @@ type Options struct {
 	Users     string // "" if there is none
 	Templates string // "" if there is none
 
+	// State is the path of the collection in which the program keeps what it must
+	// remember of each mail collection.
+	State string
+
 	// Emulator is the host:port of a Firestore emulator; "" means the real
 	// service, with the credentials that the environment gives.
 	Emulator string
+
+	// Forgetful says that it is an emulator like Google's, which resumes no stream
+	// and sends everything again on every write; see [Forgetful].
+	Forgetful bool
+
+	// Dial opens a connection to Emulator; nil means TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 
 	Log zerolog.Logger
 }
@@ -44,6 +56,15 @@ type Queue struct {
 	batch    *batcher
 	streams  sync.WaitGroup
 	silence  time.Duration // how long a stream may say nothing
+
+	mailPath  string     // of the collection, below the root
+	state     collection // one document for each mail collection
+	members   collection // one document for each instance that works this one
+	forgetful bool
+
+	marks      marks
+	checkpoint checkpoint
+	known      known // states, to audits
 }
 
 // Open connects to Firestore. It does no I/O: a database that can't be reached
@@ -53,7 +74,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		o.Database = "(default)"
 	}
 	database := fmt.Sprintf("projects/%s/databases/%s", o.Project, o.Database)
-	client, err := firestore.NewClient(ctx, clientOptions(o.Emulator)...)
+	client, err := firestore.NewClient(ctx, clientOptions(o)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Firestore: %w", err)
 	}
@@ -62,7 +83,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	// and one that Firestore can't answer would hang without a word.
 	client.CallOptions = &firestore.CallOptions{}
 	root := database + "/documents"
-	return &Queue{
+	q := &Queue{
 		client:   client,
 		log:      o.Log,
 		database: database,
@@ -71,7 +92,13 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		template: newCollection(root, o.Templates),
 		batch:    newBatcher(client, database),
 		silence:  maxSilence,
-	}, nil
+
+		mailPath:  strings.Trim(o.Mail, "/"),
+		state:     newCollection(root, o.State),
+		forgetful: o.Forgetful,
+	}
+	q.members = collection{parent: q.stateName(), id: "instances"}
+	return q, nil
 }
 
 // Close ends the connection, after every write that is under way.
@@ -86,18 +113,22 @@ func (q *Queue) Close() error {
 
 // clientOptions returns how to reach Firestore. Keepalive finds out that a
 // connection is dead while nothing but a stream's silence would tell.
-func clientOptions(emulator string) []option.ClientOption {
+func clientOptions(o Options) []option.ClientOption {
 	alive := grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second})
-	if emulator == "" {
+	if o.Emulator == "" {
 		return []option.ClientOption{option.WithGRPCDialOption(alive), option.WithTelemetryDisabled()}
 	}
-	return []option.ClientOption{
-		option.WithEndpoint(emulator),
+	options := []option.ClientOption{
+		option.WithEndpoint(o.Emulator),
 		option.WithoutAuthentication(),
 		option.WithTelemetryDisabled(),
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
 		option.WithGRPCDialOption(grpc.WithPerRPCCredentials(owner{})),
 	}
+	if o.Dial != nil {
+		options = append(options, option.WithGRPCDialOption(grpc.WithContextDialer(o.Dial)))
+	}
+	return options
 }
 
 // owner is the credential by which an emulator passes over its security rules,

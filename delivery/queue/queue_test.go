@@ -40,7 +40,7 @@ func open(t *testing.T, mail string) *stored {
 	}
 	o := Options{
 		Project: "queue-" + strings.ToLower(rand.Text()[:12]), Mail: mail, Users: "users", Templates: "templates",
-		Emulator: host, Log: zerolog.Nop(),
+		State: "_postrider", Emulator: host, Forgetful: true, Log: zerolog.Nop(),
 	}
 	q, err := Open(t.Context(), o)
 	if err != nil {

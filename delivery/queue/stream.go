@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // maxSilence is how long a stream may say nothing before it is opened anew. The
@@ -22,27 +23,39 @@ const maxSilence = 4 * time.Minute
 // errSilent ends a stream that has said nothing for too long.
 var errSilent = errors.New("stream was silent for too long")
 
+// place is where a stream begins: after a token, or else at a time; the zero
+// one with everything there is.
+type place struct {
+	token []byte
+	at    time.Time // of the server, as far as is known where there is a token
+}
+
+func (p place) isZero() bool { return p.token == nil && p.at.IsZero() }
+
 // listener is told what a stream says, in order, on one goroutine. A method
 // that blocks holds the stream back; an error ends it.
 type listener interface {
+	// begin returns where a stream begins that can't go on where it was.
+	begin(ctx context.Context) (place, error)
 	// changed: the document is in the collection as it is here.
 	changed(ctx context.Context, d *pb.Document) error
 	// removed: the document is no longer in the collection.
 	removed(name string)
-	// reset: everything that was said does not count any more.
-	reset()
+	// reset: everything that was said does not count any more, and all there is
+	// follows. An error ends the stream, to begin anew.
+	reset() error
 	// counted: so many documents are in the collection. False says that others
 	// were told of, and ends the stream.
 	counted(n int) bool
-	// consistent: everything up to now has been said.
-	consistent()
-	// lost: the stream ended; another is opened after a pause. False asks for one
-	// that starts from nothing.
+	// consistent: everything up to p has been said.
+	consistent(p place)
+	// lost: the stream ended, or could not be begun; another is opened after a
+	// pause. False asks for one that begins anew.
 	lost(err error) bool
 }
 
-// follow listens to what t says until ctx ends. A stream that ends, for
-// whatever reason, is opened again where it stopped; the pauses grow while
+// follow listens to what t says until ctx ends. A stream that ends,
+// for whatever reason, is opened again where it stopped; the pauses grow while
 // there is no success. It returns ctx's error.
 func (q *Queue) follow(ctx context.Context, t target, l listener) error {
 	q.streams.Add(1)
@@ -50,18 +63,18 @@ func (q *Queue) follow(ctx context.Context, t target, l listener) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = 100 * time.Millisecond
 	pause.MaxInterval = 30 * time.Second
-	var token []byte
+	var p place
+	begun := false
 	for {
-		heard, err := q.listen(ctx, t, &token, l)
+		heard, err := q.resume(ctx, t, &p, &begun, l)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if heard {
 			pause.Reset()
 		}
-		err = advised(err)
-		if resume := l.lost(err); !resume || refusesToken(err) {
-			token = nil
+		if !l.lost(advised(err)) || refusesPlace(err) {
+			begun = false
 		}
 		select {
 		case <-time.After(pause.NextBackOff()):
@@ -71,23 +84,37 @@ func (q *Queue) follow(ctx context.Context, t target, l listener) error {
 	}
 }
 
-// refusesToken reports whether a stream ended because of where it was to
-// resume.
-func refusesToken(err error) bool {
+// resume opens one stream at p, which it asks the listener for unless the
+// stream has begun before.
+func (q *Queue) resume(ctx context.Context, t target, p *place, begun *bool, l listener) (heard bool, err error) {
+	if !*begun {
+		if *p, err = l.begin(ctx); err != nil {
+			return false, fmt.Errorf("find where to begin: %w", err)
+		}
+		*begun = true
+	}
+	return q.listen(ctx, t, p, l)
+}
+
+// refusesPlace reports whether a stream ended because of where it was to begin.
+func refusesPlace(err error) bool {
 	switch status.Code(err) {
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange:
 		return true
 	}
-	return errors.Is(err, errRecount)
+	return errors.Is(err, errRecount) || errors.Is(err, errReset)
 }
+
+// errReset ends a stream that would say everything again.
+var errReset = errors.New("stream can't be resumed where it was")
 
 // errRecount ends a stream whose count of documents differs from ours.
 var errRecount = errors.New("documents were missed")
 
-// listen opens one stream, resumed at token, and passes on what it says until
-// it ends. It reports whether it was heard to the point at which everything had
-// been said, and keeps token up to date.
-func (q *Queue) listen(ctx context.Context, t target, token *[]byte, l listener) (heard bool, err error) {
+// listen opens one stream at p, and passes on what it says until it ends. It
+// reports whether it was heard to the point at which everything had been said,
+// and keeps p up to date.
+func (q *Queue) listen(ctx context.Context, t target, p *place, l listener) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(q.silence, func() { cancel(errSilent) })
@@ -96,7 +123,7 @@ func (q *Queue) listen(ctx context.Context, t target, token *[]byte, l listener)
 	if err != nil {
 		return false, fmt.Errorf("open stream: %w", err)
 	}
-	if err := stream.Send(q.ask(t, *token)); err != nil && !errors.Is(err, io.EOF) {
+	if err := stream.Send(q.ask(t, *p)); err != nil && !errors.Is(err, io.EOF) {
 		return false, fmt.Errorf("ask for documents: %w", err)
 	}
 	for {
@@ -109,7 +136,7 @@ func (q *Queue) listen(ctx context.Context, t target, token *[]byte, l listener)
 		}
 		heard = heard || response.GetTargetChange().GetTargetChangeType() == pb.TargetChange_CURRENT
 		watchdog.Stop() // not while the listener holds the stream back
-		if err := tell(ctx, l, response, token); err != nil {
+		if err := tell(ctx, l, response, p); err != nil {
 			return heard, err
 		}
 		watchdog.Reset(q.silence)
@@ -122,9 +149,8 @@ type target struct {
 	document string // its ID; "" for all
 }
 
-// ask returns the request that begins a stream, resumed at token unless that is
-// nil.
-func (q *Queue) ask(t target, token []byte) *pb.ListenRequest {
+// ask returns the request that begins a stream at p.
+func (q *Queue) ask(t target, p place) *pb.ListenRequest {
 	wanted := &pb.Target{TargetId: 1}
 	if t.document != "" {
 		wanted.TargetType = &pb.Target_Documents{Documents: &pb.Target_DocumentsTarget{
@@ -136,8 +162,10 @@ func (q *Queue) ask(t target, token []byte) *pb.ListenRequest {
 			QueryType: &pb.Target_QueryTarget_StructuredQuery{StructuredQuery: t.query()},
 		}}
 	}
-	if token != nil {
-		wanted.ResumeType = &pb.Target_ResumeToken{ResumeToken: token}
+	if p.token != nil {
+		wanted.ResumeType = &pb.Target_ResumeToken{ResumeToken: p.token}
+	} else if !p.at.IsZero() {
+		wanted.ResumeType = &pb.Target_ReadTime{ReadTime: timestamppb.New(p.at)}
 	}
 	return &pb.ListenRequest{Database: q.database, TargetChange: &pb.ListenRequest_AddTarget{AddTarget: wanted}}
 }
@@ -148,7 +176,7 @@ func (c collection) query() *pb.StructuredQuery {
 }
 
 // tell passes one response on.
-func tell(ctx context.Context, l listener, response *pb.ListenResponse, token *[]byte) error {
+func tell(ctx context.Context, l listener, response *pb.ListenResponse, p *place) error {
 	switch r := response.GetResponseType().(type) {
 	case *pb.ListenResponse_DocumentChange:
 		if len(r.DocumentChange.GetTargetIds()) == 0 {
@@ -165,27 +193,27 @@ func tell(ctx context.Context, l listener, response *pb.ListenResponse, token *[
 			return errRecount
 		}
 	case *pb.ListenResponse_TargetChange:
-		return tellTarget(l, r.TargetChange, token)
+		return tellTarget(l, r.TargetChange, p)
 	}
 	return nil
 }
 
 // tellTarget passes on a change of the whole target. Only what has been passed
 // on is resumed after: a token comes when everything before it has.
-func tellTarget(l listener, c *pb.TargetChange, token *[]byte) error {
+func tellTarget(l listener, c *pb.TargetChange, p *place) error {
 	if len(c.GetResumeToken()) > 0 {
-		*token = c.GetResumeToken()
+		*p = place{token: c.GetResumeToken(), at: c.GetReadTime().AsTime()}
 	}
 	switch c.GetTargetChangeType() {
 	case pb.TargetChange_RESET:
-		l.reset()
+		return l.reset()
 	case pb.TargetChange_REMOVE:
 		return fmt.Errorf("stream refused: %w", status.ErrorProto(c.GetCause()))
 	case pb.TargetChange_CURRENT:
-		l.consistent()
+		l.consistent(*p)
 	case pb.TargetChange_NO_CHANGE:
 		if len(c.GetTargetIds()) == 0 && c.GetReadTime() != nil {
-			l.consistent()
+			l.consistent(*p)
 		}
 	}
 	return nil

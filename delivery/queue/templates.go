@@ -59,24 +59,26 @@ func (l *templateListener) removed(name string) {
 	l.dirty = true
 }
 
-func (l *templateListener) reset() {
+func (l *templateListener) reset() error {
 	clear(l.docs)
 	l.dirty = true
+	return nil
 }
 
 func (l *templateListener) counted(n int) bool { return n == len(l.docs) }
 
-func (l *templateListener) consistent() {
+func (l *templateListener) consistent(place) {
 	if l.dirty || !l.loaded {
 		l.replace(maps.Clone(l.docs))
 		l.dirty, l.loaded = false, true
 	}
 }
 
-// lost starts over: a collection of templates is small, and a template deleted
+// begin starts over: a collection of templates is small, and a template deleted
 // while nobody listened must not stay. Until it is read again the old one serves.
+func (l *templateListener) begin(context.Context) (place, error) { return place{}, l.reset() }
+
 func (l *templateListener) lost(err error) bool {
 	l.warn(err)
-	l.reset()
 	return false
 }

@@ -23,29 +23,41 @@ type readiness struct {
 	Problem   string     `json:"problem,omitempty"`
 }
 
+// Options say what is answered, and how.
+type Options struct {
+	Status  func() Status
+	Fresh   time.Duration // how long an answer of Firestore's counts
+	Metrics http.Handler
+	Events  http.Handler // takes POST /events; nil if events are not a source
+}
+
 // Handler answers
 //
 //	GET /healthz   200 as long as the program serves
-//	GET /readyz    200 while it watches and Firestore has answered within the
-//	               last fresh; else 503; the body says in JSON what is missing
-//	GET /metrics   what metrics serves
+//	GET /readyz    200 while it watches and Firestore has answered freshly; else
+//	               503; the body says in JSON what is missing
+//	GET /metrics   what Metrics serves
+//	/events        what Events serves; see [Events]
 //
 // A mail server in trouble does not make a worker unready: restarting it would
 // not help.
-func Handler(status func() Status, fresh time.Duration, metrics http.Handler) http.Handler {
+func Handler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"alive": true})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		r := ready(status(), fresh, time.Now())
+		r := ready(o.Status(), o.Fresh, time.Now())
 		code := http.StatusOK
 		if !r.Ready {
 			code = http.StatusServiceUnavailable
 		}
 		answer(w, code, r)
 	})
-	mux.Handle("GET /metrics", metrics)
+	mux.Handle("GET /metrics", o.Metrics)
+	if o.Events != nil {
+		mux.Handle("/events", o.Events)
+	}
 	return mux
 }
 

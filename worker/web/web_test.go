@@ -26,7 +26,7 @@ func TestReadinessNeedsWatchAndFreshAnswer(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			h := Handler(func() Status { return c.status }, time.Minute, http.NotFoundHandler())
+			h := Handler(Options{Status: func() Status { return c.status }, Fresh: time.Minute, Metrics: http.NotFoundHandler()})
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 			if w.Code != c.code {
@@ -45,7 +45,7 @@ func TestReadinessNeedsWatchAndFreshAnswer(t *testing.T) {
 
 func TestHealthAndMetricsAnswerWithoutAWatch(t *testing.T) {
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
-	h := Handler(func() Status { return Status{} }, time.Minute, metrics)
+	h := Handler(Options{Status: func() Status { return Status{} }, Fresh: time.Minute, Metrics: metrics})
 	for path, want := range map[string]int{"/healthz": 200, "/metrics": http.StatusTeapot, "/other": 404} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
