@@ -16,16 +16,21 @@ import (
 	"postrider/delivery/queue/emulator"
 )
 
-// dev is the command to try things with: a Firestore emulator, an inbox that
-// takes every mail, and a worker between them.
+// dev is the command to try things with: a Firestore server, an inbox that takes
+// every mail, and a worker between them.
 func (p program) dev(ctx context.Context, args []string) error {
-	set := p.flags("dev", "postrider dev runs a Firestore emulator, an inbox with a page to read the mails, and a worker between them.", nil)
+	set := p.flags("dev", "postrider dev runs a Firestore server, an inbox with a page to read the mails, and a worker between them.\n"+
+		"Where FIRESTORE_EMULATOR_HOST names a server that runs already, it uses that one.", nil)
 	page := set.String("page", "127.0.0.1:8025", "address of the inbox's page; port 0 for any")
-	heap := set.String("heap", "1g", "memory for the emulator, as Java's -Xmx")
+	kind := set.String("firestore", "memory", "the server: memory, which is part of this program, or google, Google's emulator, which needs Java")
+	heap := set.String("heap", "1g", "memory for Google's emulator, as Java's -Xmx")
 	if err := parse(set, args); err != nil {
 		return err
 	}
-	d := &development{program: p, page: *page, heap: *heap}
+	if *kind != "memory" && *kind != "google" {
+		return &usageError{fmt.Sprintf("postrider dev: there is no server %q: --firestore is memory or google", *kind)}
+	}
+	d := &development{program: p, page: *page, heap: *heap, google: *kind == "google"}
 	return d.run(ctx)
 }
 
@@ -33,9 +38,11 @@ func (p program) dev(ctx context.Context, args []string) error {
 type development struct {
 	program
 	page, heap string
+	google     bool // Google's emulator, not the server in memory
 
-	emulator  *emulator.Emulator // nil if the environment names one that runs already
-	firestore string             // its host:port
+	server    *memory            // the server in memory; nil if there is another
+	emulator  *emulator.Emulator // Google's; nil if there is another
+	firestore string             // host:port of either, or of the one that runs already
 	smtp, web net.Listener
 }
 
@@ -44,14 +51,10 @@ func (d *development) run(ctx context.Context) (err error) {
 	if err := d.listen(ctx); err != nil {
 		return err
 	}
-	if err := d.startEmulator(ctx); err != nil {
+	if err := d.startFirestore(ctx); err != nil {
 		return err
 	}
-	defer func() {
-		if d.emulator != nil {
-			err = errors.Join(err, d.emulator.Close())
-		}
-	}()
+	defer func() { err = errors.Join(err, d.stopFirestore()) }()
 	c, err := config.Load(d.settings)
 	if err != nil {
 		return err
@@ -78,7 +81,10 @@ func (d *development) run(ctx context.Context) (err error) {
 		defer end() // the inbox takes mail until the last attempt has ended
 		return s.serve(working, health)
 	})
-	group.Go(func() error { return d.watchEmulator(working) })
+	group.Go(func() error { return d.watchFirestore(working) })
+	if c.Push {
+		group.Go(func() error { return d.push(working, c, health.Addr()) })
+	}
 	return errors.Join(group.Wait(), s.close())
 }
 
@@ -94,21 +100,6 @@ func (d *development) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-// startEmulator starts Google's emulator, unless the environment names one.
-func (d *development) startEmulator(ctx context.Context) error {
-	if host, _ := d.lookup("FIRESTORE_EMULATOR_HOST"); host != "" {
-		d.firestore = host
-		return nil
-	}
-	fmt.Fprintln(d.out, "Starting Google's Firestore emulator …")
-	e, err := emulator.Start(ctx, emulator.Options{Heap: d.heap})
-	if err != nil {
-		return fmt.Errorf("start a Firestore emulator: %w\nOne that runs already is used if FIRESTORE_EMULATOR_HOST names it", err)
-	}
-	d.emulator, d.firestore = e, e.Host
-	return nil
-}
-
 // health opens the port of health and metrics: PORT if it is set, else any.
 func (d *development) health(ctx context.Context, s *service) (net.Listener, error) {
 	if port, _ := d.lookup("PORT"); port != "" {
@@ -119,19 +110,6 @@ func (d *development) health(ctx context.Context, s *service) (net.Listener, err
 		return nil, fmt.Errorf("listen for health and metrics: %w", err)
 	}
 	return listener, nil
-}
-
-// watchEmulator ends dev if the emulator ends by itself.
-func (d *development) watchEmulator(ctx context.Context) error {
-	if d.emulator == nil {
-		return nil
-	}
-	select {
-	case <-d.emulator.Done():
-		return fmt.Errorf("the Firestore emulator ended: %s", d.emulator.Output())
-	case <-ctx.Done():
-		return nil
-	}
 }
 
 // settings is the environment, with what dev provides in place of what is set,
@@ -171,7 +149,7 @@ func (d *development) explain(c config.Config, health net.Addr) {
 Postrider is ready to try. Nothing leaves this machine.
 
   Read the mails       http://%[1]s
-  Firestore emulator   %[2]s, project %[3]s
+  Firestore            %[2]s, project %[3]s
   Health, metrics      http://%[4]s/readyz, /metrics
 
 Send a mail, from another terminal:

@@ -76,24 +76,60 @@ func (s *service) serve(ctx context.Context, listener net.Listener) error {
 	return group.Wait()
 }
 
-// answer serves health, readiness and metrics until ctx ends.
+// lastAnswers is how long those who asked before the end are waited for.
+const lastAnswers = 2 * time.Second
+
+// answer serves HTTP until ctx ends, and then answers who is still waiting.
 func (s *service) answer(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{
-		Handler:           web.Handler(s.status, 3*s.config.SweepInterval, promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
+	handler, err := s.handler(ctx)
+	if err != nil {
+		return err
 	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
-		_ = server.Close() // every answer is at once, and nobody waits for one
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+		defer cancel()
+		_ = server.Shutdown(last)
+		_ = server.Close()
 	})
-	err := server.Serve(listener)
+	err = server.Serve(listener)
 	if stop() {
 		return fmt.Errorf("serve HTTP: %w", err)
 	}
 	<-closed
 	return nil
+}
+
+// handler answers whatever is asked over HTTP.
+func (s *service) handler(ctx context.Context) (http.Handler, error) {
+	o := web.Options{
+		Status:  s.status,
+		Fresh:   3 * s.config.SweepInterval,
+		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+	}
+	if !s.config.Push {
+		return web.Handler(o), nil
+	}
+	events, err := s.events(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o.Events = events
+	return web.Handler(o), nil
+}
+
+// events takes what Eventarc tells.
+func (s *service) events(ctx context.Context) (http.Handler, error) {
+	e := web.Events{Decode: s.queue.Event, Deliver: s.worker.Deliver, Count: web.NewCount(s.registry), Log: s.log}
+	if caller := s.config.Caller; caller.Audience != "" {
+		var err error
+		if e.Caller, err = web.NewCaller(ctx, caller.Audience, caller.ServiceAccount, nil); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
 }
 
 func (s *service) status() web.Status {

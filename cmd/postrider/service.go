@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +24,7 @@ import (
 // service is a worker with all that it works with.
 type service struct {
 	config    config.Config
+	instance  string // its ID
 	log       zerolog.Logger
 	registry  *prometheus.Registry
 	queue     *queue.Queue
@@ -33,10 +36,11 @@ type service struct {
 
 // newService wires a worker. Nothing is connected yet. Close it at the end.
 func newService(ctx context.Context, c config.Config, log zerolog.Logger) (*service, error) {
-	s := &service{config: c, log: log, registry: prometheus.NewRegistry()}
+	s := &service{config: c, instance: strings.ToLower(rand.Text()[:10]), registry: prometheus.NewRegistry()}
+	s.log = log.With().Str("instance", s.instance).Logger()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if s.queue, err = openQueue(ctx, c, log); err != nil {
+	if s.queue, err = openQueue(ctx, c, s.log); err != nil {
 		return nil, err
 	}
 	renderer, err := render.New(render.Options{Timeout: c.TemplateTimeout})
@@ -59,10 +63,14 @@ func (s *service) newWorker() *worker.Worker {
 		Margin:      s.config.LeaseMargin,
 		Drain:       s.config.DrainTimeout,
 		Sweep:       s.config.SweepInterval,
+		Audit:       s.config.AuditInterval,
+		Push:        s.config.Push,
+		Alone:       s.queue.Forgetful(),
+		Instance:    s.instance,
 		TTL:         s.config.TTL,
 	}
 	var documents worker.Queue = s.queue
-	if s.config.EmulatorHost != "" {
+	if s.queue.Forgetful() {
 		documents, o.Sweep = forgetful{s.queue}, min(o.Sweep, emulatorSweep)
 	}
 	return worker.New(o, documents, composer{s.composer}, s.pool, s.log, worker.NewMetrics(s.registry))
@@ -87,7 +95,9 @@ func openQueue(ctx context.Context, c config.Config, log zerolog.Logger) (*queue
 		Mail:      c.MailCollection,
 		Users:     c.UsersCollection,
 		Templates: c.TemplatesCollection,
+		State:     c.StateCollection,
 		Emulator:  c.EmulatorHost,
+		Forgetful: c.EmulatorHost != "" && queue.Forgetful(ctx, c.EmulatorHost),
 		Log:       log,
 	})
 	if err != nil {
