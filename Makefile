@@ -1,6 +1,7 @@
 # make test    everything, with the race detector, in the environment it needs
 # make lint    go vet, golangci-lint with .golangci.yml (gofumpt among it)
 # make build   the static binary, in bin/
+# make schedules  thousands of random faults of Firestore, in virtual time
 # make bench   what CHANGELOG and README claim about speed, measured
 # make fuzz    every fuzz test for FUZZTIME each
 
@@ -14,7 +15,7 @@ GOLANGCI_VERSION = 2.15.0
 GOLANGCI = $(shell golangci-lint version --short 2>/dev/null | grep -qx $(GOLANGCI_VERSION) && echo golangci-lint \
 	|| echo $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION))
 
-.PHONY: test lint build bench fuzz
+.PHONY: test lint build schedules bench fuzz
 
 # The JavaScript engine is a C program in Go, and not ours: with the detector in
 # it too, rendering takes fifty times as long.
@@ -29,6 +30,12 @@ lint:
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/postrider ./cmd/postrider
+
+# Beyond the schedules of make test: SCHEDULES for each pair of source and fault.
+SCHEDULES ?= 100
+
+schedules:
+	$(GO) test -race -timeout 60m -run TestEveryMail ./cmd/postrider -args -schedules $(SCHEDULES) -schedule-seed $$(date +%s)
 
 bench:
 	$(TESTENV) $(GO) test -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) ./...

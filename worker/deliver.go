@@ -70,10 +70,10 @@ func (w *Worker) Deliver(ctx context.Context, s delivery.Snapshot) error {
 // another instance may need its event again: if that one dies, its next telling
 // finds the lease lapsed.
 func (h *hold) verdict(now time.Time) error {
+	if errors.Is(h.err, delivery.ErrGone) || errors.Is(h.err, delivery.ErrRefused) {
+		return nil // there is nothing to write, or no room: the log has said so
+	}
 	if h.err != nil {
-		if errors.Is(h.err, delivery.ErrGone) {
-			return nil
-		}
 		return h.err
 	}
 	if r := delivery.ReadRecord(h.last.Fields); r.State == delivery.Processing && now.Before(r.Lease.Expires) {

@@ -47,12 +47,12 @@ func (w *Worker) takeOver(ctx context.Context, take finder) {
 		case <-ctx.Done():
 			return
 		}
-		for w.share.count() > 0 && ctx.Err() == nil {
+		for n := 1; n > 0 && ctx.Err() == nil; n = w.share.count() {
 			await(ctx, nil, stagger/4)
-			w.metrics.left.Set(float64(w.share.count()))
 			for _, id := range w.share.due(w.hands.free(), time.Now()) {
 				w.takeOne(ctx, id, take)
 			}
+			w.metrics.left.Set(float64(w.share.count()))
 		}
 	}
 }

@@ -211,8 +211,9 @@ func (f finder) unsettling() func(context.Context, delivery.Snapshot) error {
 }
 
 // work handles a document until nothing is left to do about it: it may have
-// changed while it was in hand. If it could not be written, only an audit finds
-// it again for sure.
+// changed while it was in hand. One that could not be written has a state by
+// which a sweep finds it, or can't hold one. When the worker stops, what it has
+// not come to is left for the next one to be told of.
 func (w *Worker) work(ctx, work context.Context, s delivery.Snapshot) {
 	w.metrics.inHand.Inc()
 	defer w.metrics.inHand.Dec()
@@ -229,16 +230,12 @@ func (w *Worker) work(ctx, work context.Context, s delivery.Snapshot) {
 			return true, nil
 		})
 	}
-	settled := func() {
-		for _, f := range end.settled {
-			f()
-		}
-	}
-	if end.err == nil || errors.Is(end.err, delivery.ErrGone) {
-		settled()
+	if end.err != nil && ctx.Err() != nil {
 		return
 	}
-	w.missed.add(settled)
+	for _, settled := range end.settled {
+		settled()
+	}
 }
 
 // actionable reports whether there is something to be done about a document.

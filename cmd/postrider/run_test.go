@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,43 +142,61 @@ func TestDrainTellsByItsExitCodeWhetherAllWasSent(t *testing.T) {
 // dev is tried as the README has it: dev in one process, send in another, by
 // the command that dev prints.
 func TestDevShowsWhatSendAdds(t *testing.T) {
-	bin := build(t)
-	host, project := emulatorHost(t), newProject()
-	dev := exec.Command(bin, "dev", "--page", "127.0.0.1:0")
-	dev.Env = []string{"FIRESTORE_EMULATOR_HOST=" + host, "GOOGLE_CLOUD_PROJECT=" + project}
-	out := newOutput("Ctrl-C ends it all.")
-	dev.Stdout, dev.Stderr = out, out
-	if err := dev.Start(); err != nil {
-		t.Fatal(err)
+	bin, host := build(t), emulatorHost(t)
+	cases := map[string]struct {
+		args, env []string
+	}{
+		"in memory":                 {nil, nil},
+		"in memory, by events":      {nil, []string{"SOURCE=push"}},
+		"Google's emulator":         {[]string{"--firestore", "google"}, nil},
+		"an emulator that is there": {nil, []string{"FIRESTORE_EMULATOR_HOST=" + host, "GOOGLE_CLOUD_PROJECT=" + newProject()}},
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- dev.Wait() }()
-	defer func() {
-		_ = dev.Process.Signal(syscall.SIGTERM)
-		if err := <-ended; err != nil {
-			t.Errorf("dev ended with %v\n%s", err, out)
-		}
-	}()
-	select {
-	case <-out.seen:
-	case err := <-ended:
-		ended <- err
-		t.Fatalf("dev ended before its time\n%s", out)
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			dev := exec.Command(bin, append([]string{"dev", "--page", "127.0.0.1:0"}, c.args...)...)
+			dev.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, c.env...)
+			out := newOutput("Ctrl-C ends it all.")
+			dev.Stdout, dev.Stderr = out, out
+			if err := dev.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- dev.Wait() }()
+			defer func() {
+				_ = dev.Process.Signal(syscall.SIGTERM)
+				if err := <-ended; err != nil {
+					t.Errorf("dev ended with %v\n%s", err, out)
+				}
+			}()
+			select {
+			case <-out.seen:
+			case err := <-ended:
+				ended <- err
+				t.Fatalf("dev ended before its time\n%s", out)
+			}
+			sendsAndShows(t, bin, out.String())
+		})
 	}
+}
 
+// sendsAndShows sends mails with the variables that dev has printed, and looks
+// for them in its inbox.
+func sendsAndShows(t *testing.T, bin, printed string) {
+	t.Helper()
+	variables := regexp.MustCompile(`FIRESTORE_EMULATOR_HOST=\S+ GOOGLE_CLOUD_PROJECT=\S+`).FindString(printed)
 	send := exec.CommandContext(t.Context(), bin, "send", "--to", "ada@example.com, bob@example.com", "--subject", "Hello", "--text", "It works.")
-	send.Env = dev.Env
+	send.Env = strings.Fields(variables)
 	said, err := send.CombinedOutput()
 	if err != nil || !strings.Contains(string(said), "SUCCESS\naccepted: ada@example.com, bob@example.com\n") {
 		t.Errorf("send: %v\n%s", err, said)
 	}
 	bad := exec.CommandContext(t.Context(), bin, "send", "--to", "nonsense", "--subject", "Hello", "--text", "It works.")
-	bad.Env = dev.Env
+	bad.Env = send.Env
 	said, err = bad.CombinedOutput()
 	if err == nil || bad.ProcessState.ExitCode() != 1 || !strings.Contains(string(said), "error: Error: No recipients defined") {
 		t.Errorf("send to nobody: %v\n%s", err, said)
 	}
-	_, page, _ := strings.Cut(out.String(), "Read the mails       ")
+	_, page, _ := strings.Cut(printed, "Read the mails       ")
 	page, _, _ = strings.Cut(page, "\n")
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, page+"/api/mails", nil)
 	if err != nil {
@@ -198,6 +218,7 @@ func TestUsageFaultsExitWithTwo(t *testing.T) {
 		"unknown command": {"runn"},
 		"unknown flag":    {"run", "--drane"},
 		"stray argument":  {"run", "now"},
+		"no such server":  {"dev", "--firestore", "redis"},
 		"send to nobody":  {"send", "--text", "t"},
 		"send nothing":    {"send", "--to", "a@b.test"},
 		"bad data":        {"send", "--to", "a@b.test", "--template", "t", "--data", "x"},

@@ -2,7 +2,7 @@
 //
 //	go run ./cmd/testenv -- go test -race ./...
 //
-// It looks for Google's Firestore emulator, Chromium and Postfix. What is
+// It looks for Google's Firestore emulator, Chromium, Postfix and Node. What is
 // missing it installs where it can (as root on a Debian with apt-get; the
 // emulator also by npx), and else says how to get it; where CI is true a missing piece is fatal, elsewhere the
 // tests that need it are skipped. Then it starts the emulator, unless

@@ -37,6 +37,16 @@ func pieces(getenv func(string) string) []piece {
 			packages: []string{"postfix"},
 			preseed:  "postfix postfix/main_mailer_type select Local only\npostfix postfix/mailname string localhost\n",
 		},
+		{
+			name:     "node",
+			find:     onPath("Node.js", "`apt-get install nodejs`", "node"),
+			packages: []string{"nodejs"},
+		},
+		{
+			name:     "npm",
+			find:     onPath("npm", "`apt-get install npm`", "npm"),
+			packages: []string{"npm"},
+		},
 	}
 	if getenv("FIRESTORE_EMULATOR_HOST") != "" {
 		return all

@@ -3,6 +3,7 @@ package deliverytest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -178,9 +179,9 @@ func oneClaimWins(t *testing.T, s Subject) {
 	snap := found(t, audit(s))[0]
 	var won atomic.Int32
 	var claims sync.WaitGroup
-	for range 20 {
+	for i := range 20 {
 		claims.Go(func() {
-			_, err := s.Apply(t.Context(), snap, claimed(delivery.Record{}, "l"))
+			_, err := s.Apply(t.Context(), snap, claimed(delivery.Record{}, fmt.Sprint("l", i)))
 			switch {
 			case err == nil:
 				won.Add(1)

@@ -43,6 +43,7 @@ const (
 	maxRanges   = 16     // that are counted or read at a time
 	fewEnough   = 10_000 // documents that are counted as a whole at first
 	firstParts  = 32     // into which more are divided before they are
+	samples     = 8      // one of so many of them is counted first
 	worthAnew   = 100    // documents whose range is counted again rather than read, where more states are known by now
 	maxRenewals = 10     // of the moment, in one audit
 )
@@ -96,10 +97,13 @@ func (a *audit) run(ctx context.Context, found func(context.Context, delivery.Sn
 		}
 	}
 	end.Wait()
-	if err == nil || refused != nil {
-		return refused
+	switch {
+	case refused != nil:
+		return context.Cause(passing) // what it was refused for
+	case err != nil:
+		return context.Cause(counting) // the first that failed
 	}
-	return context.Cause(counting) // the first that failed
+	return nil
 }
 
 // unfinished passes on what was incomplete.
@@ -126,9 +130,9 @@ func (a *audit) pass(ctx context.Context, d *pb.Document) error {
 	}
 }
 
-// all examines the whole collection. How large it is need not be known to the
-// last document before it is divided: if nothing is missed, counting the parts
-// costs as much as counting the whole, and else only some are counted again.
+// all examines the whole collection. How large it is need not be known before it
+// is divided: if nothing is missed, counting the parts costs as much as counting
+// the whole, and else only some are counted again.
 func (a *audit) all(ctx context.Context) error {
 	n, at, err := a.begin(ctx, fewEnough)
 	if err != nil {
@@ -144,7 +148,31 @@ func (a *audit) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.each(ctx, whole.cut(keys))
+	parts := whole.cut(keys)
+	if err := a.sample(ctx, parts); err != nil {
+		return err
+	}
+	return a.each(ctx, parts)
+}
+
+// sample counts some of the parts, to tell how large the others may be.
+func (a *audit) sample(ctx context.Context, parts []part) error {
+	counts, ctx := errgroup.WithContext(ctx)
+	sampled := 0
+	for i := samples / 2; i < len(parts); i += samples {
+		sampled++
+		counts.Go(func() error { return a.measure(ctx, &parts[i], a.now()) })
+	}
+	if err := counts.Wait(); err != nil || sampled == 0 {
+		return err
+	}
+	mean := a.sofar().Documents / sampled
+	for i := range parts {
+		if parts[i].ledger == nil {
+			parts[i].expected = mean
+		}
+	}
+	return nil
 }
 
 // few examines a collection of n documents.

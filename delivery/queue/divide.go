@@ -16,6 +16,7 @@ type part struct {
 	span
 	documents int
 	missing   int
+	expected  int      // documents, from what is near; 0 for no idea
 	ledger    *ledger  // that it was counted under; nil if it must be counted
 	alphabet  alphabet // of its IDs
 	uneven    bool     // it was divided, and nearly all was in one part
@@ -52,12 +53,12 @@ func (a *audit) examine(ctx context.Context, p part) error {
 // parts that are to be examined; p itself has been taken care of if err is nil.
 func (a *audit) step(ctx context.Context, p *part, l *ledger) ([]part, error) {
 	if p.ledger == nil {
-		n, missing, err := a.weigh(ctx, p.span, l)
-		if err != nil {
+		if parts, err := a.shortcut(ctx, p); err != nil || len(parts) > 1 {
+			return parts, err
+		}
+		if err := a.measure(ctx, p, l); err != nil {
 			return nil, err
 		}
-		a.put(p, n, missing)
-		p.ledger = l
 	}
 	if p.missing == 0 {
 		return nil, nil
@@ -68,6 +69,30 @@ func (a *audit) step(ctx context.Context, p *part, l *ledger) ([]part, error) {
 		return nil, a.take(ctx, p)
 	}
 	return a.divide(ctx, p, parts)
+}
+
+// shortcut divides a large part that was not counted into parts that cost a read,
+// if documents are likely to be missed there: then it would be counted twice.
+func (a *audit) shortcut(ctx context.Context, p *part) ([]part, error) {
+	sofar := a.sofar()
+	if p.expected <= perRead || p.expected*sofar.Missing*4 < sofar.Documents {
+		return nil, nil
+	}
+	n := min(fullParts(p.expected), maxParts)
+	p.expected = 0
+	keys, err := a.keys(ctx, p, n)
+	return p.cut(keys), err
+}
+
+// measure counts p.
+func (a *audit) measure(ctx context.Context, p *part, l *ledger) error {
+	n, missing, err := a.weigh(ctx, p.span, l)
+	if err != nil {
+		return err
+	}
+	a.put(p, n, missing)
+	p.ledger = l
+	return nil
 }
 
 // divide divides p, and returns those parts in which documents are missed. If

@@ -26,13 +26,15 @@ import (
 //
 // The event is in binary mode (attributes in ce- headers, the body a
 // google.events.cloud.firestore.v1.DocumentEventData in protobuf or JSON, by
-// Content-Type), or in structured mode in JSON. Google's emulator is understood
-// too, which sends the protobuf in base64. The caller bounds the size of body.
+// Content-Type), or in structured mode in JSON. Two departures are understood: the
+// Pub/Sub message that carries an event, which Cloud Run passes on as it is where
+// an attribute can't be a header, and protobuf in base64, which Google's emulator
+// sends. The caller bounds the size of body.
 //
 // The error names the header or field that is wrong and quotes neither: what an
 // event holds may be part of a mail.
 func (q *Queue) Event(header http.Header, body []byte) (s delivery.Snapshot, found bool, err error) {
-	e, err := readEvent(header, body)
+	e, err := readEvent(carried(header, body))
 	if err != nil {
 		return s, false, err
 	}
@@ -75,17 +77,37 @@ const (
 	mediaProtobuf = "application/protobuf"
 )
 
+// carried returns how to look up an event's attributes by the names they have as
+// headers, and its body: the request's own, or where that is no event, those of
+// the Pub/Sub message in it.
+func carried(header http.Header, body []byte) (func(string) string, []byte) {
+	var push struct {
+		Message struct {
+			Attributes map[string]string `json:"attributes"`
+			Data       []byte            `json:"data"`
+		} `json:"message"`
+	}
+	if header.Get("ce-type") != "" || json.Unmarshal(body, &push) != nil || push.Message.Attributes["ce-type"] == "" {
+		return header.Get, body
+	}
+	attributes := push.Message.Attributes
+	if attributes["content-type"] == "" {
+		attributes["content-type"] = attributes["ce-datacontenttype"]
+	}
+	return func(name string) string { return attributes[name] }, push.Message.Data
+}
+
 // readEvent reads an event in either mode (CloudEvents HTTP binding 1.0.2 §3).
-func readEvent(header http.Header, body []byte) (event, error) {
-	media, err := mediaType(header.Get("Content-Type"))
+func readEvent(attribute func(string) string, body []byte) (event, error) {
+	media, err := mediaType(attribute("content-type"))
 	if err != nil {
 		return event{}, errors.New("Content-Type is missing, or no media type")
 	}
 	e := event{
 		prefix:   "ce-",
-		version:  header.Get("Ce-Specversion"),
-		kind:     header.Get("Ce-Type"),
-		document: header.Get("Ce-Document"),
+		version:  attribute("ce-specversion"),
+		kind:     attribute("ce-type"),
+		document: attribute("ce-document"),
 		media:    media,
 		data:     body,
 	}
@@ -154,8 +176,8 @@ func (e event) leavesDocument() bool {
 }
 
 // names reports whether the attribute document, if there is one, names path. In
-// a header it is percent-encoded (CloudEvents HTTP binding 1.0.2 §3.1.3.2), but
-// not by Google's emulator.
+// a header it should be percent-encoded (CloudEvents HTTP binding 1.0.2 §3.1.3.2);
+// Firestore and Google's emulator send it in UTF-8 as it is.
 func (e event) names(path string) bool {
 	if e.document == "" || e.document == path {
 		return true

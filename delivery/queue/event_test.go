@@ -129,6 +129,11 @@ func TestEventsAreReadInEveryForm(t *testing.T) {
 	structured := func(rest string) string {
 		return `{"specversion": "1.0", "type": "google.cloud.firestore.document.v1.written", "id": "1", "document": "mail/m1", ` + rest + `}`
 	}
+	push := func(media, data string) string {
+		return `{"message": {"attributes": {"ce-specversion": "1.0", "ce-type": "google.cloud.firestore.document.v1.written", "ce-document": "mail/m1", ` + media +
+			`}, "data": "` + base64.StdEncoding.EncodeToString([]byte(data)) + `", "messageId": "1"}, "subscription": "projects/demo-p/subscriptions/s"}`
+	}
+	pushed := headers("Content-Type", "application/json")
 	cases := map[string]struct {
 		header http.Header
 		body   string
@@ -146,6 +151,9 @@ func TestEventsAreReadInEveryForm(t *testing.T) {
 		"structured, JSON":             {headers("Content-Type", "application/cloudevents+json; charset=utf-8"), structured(`"data": ` + dataJSON)},
 		"structured, JSON named":       {headers("Content-Type", "application/cloudevents+json"), structured(`"datacontenttype": "application/json", "data": ` + dataJSON)},
 		"structured, JSON in base64":   {headers("Content-Type", "application/cloudevents+json"), structured(`"data_base64": "` + base64.StdEncoding.EncodeToString([]byte(dataJSON)) + `"`)},
+		"Pub/Sub message":              {pushed, push(`"ce-datacontenttype": "application/protobuf"`, data)},
+		"Pub/Sub message, JSON":        {pushed, push(`"content-type": "application/json", "ce-datacontenttype": "x/y"`, dataJSON)},
+		"Pub/Sub message, structured":  {pushed, push(`"content-type": "application/cloudevents+json"`, structured(`"data": `+dataJSON))},
 		"structured, protobuf":         {headers("Content-Type", "application/cloudevents+json"), structured(`"datacontenttype": "application/protobuf", "data_base64": "` + encoded + `"`)},
 		"structured, protobuf as text": {headers("Content-Type", "application/cloudevents+json"), structured(`"datacontenttype": "application/protobuf", "data": ` + quoted(encoded))},
 	}
@@ -361,6 +369,9 @@ func TestErrorsOfEventsNameTheFieldAndNothingElse(t *testing.T) {
 		"name of something else": {binaryEvent("application/protobuf", "written", ""), named("projects/p/databases/d/indexes/mail/m1"), "value.name "},
 		"no update time":         {binaryEvent("application/protobuf", "written", ""), sub(1, sub(1, eventRoot+"/mail/m1")+secret), "value.updateTime "},
 		"update time wrong":      {binaryEvent("application/protobuf", "written", ""), sub(1, sub(1, eventRoot+"/mail/m1")+secret+sub(4, count(2, 2e9))), "value.updateTime "},
+		"a Pub/Sub message":      {headers("Content-Type", "application/json"), `{"message": {"data": "c2VjcmV0"}}`, "ce-specversion "},
+		"a message of no media":  {headers("Content-Type", "application/json"), `{"message": {"attributes": {"ce-type": "secret"}}}`, "Content-Type "},
+		"a message too old":      {headers("Content-Type", "application/json"), `{"message": {"attributes": {"ce-type": "secret", "content-type": "application/json"}}}`, "ce-specversion "},
 		"structured, no JSON":    {structured, "secret", "body "},
 		"structured, empty":      {structured, "{}", "specversion "},
 		"structured, no type":    {structured, `{"specversion": "1.0"}`, "type "},
@@ -385,6 +396,31 @@ func TestErrorsOfEventsNameTheFieldAndNothingElse(t *testing.T) {
 				t.Errorf("%q quotes the event", err)
 			}
 		})
+	}
+}
+
+// Cloud Run passes on the Pub/Sub message where the ID can't be in a header.
+func TestEventsOfIDsThatNoHeaderTakesAreRead(t *testing.T) {
+	for _, id := range []string{"ends in a space ", "two\nlines", "m1"} {
+		body, err := json.Marshal(map[string]any{"message": map[string]any{
+			"attributes": map[string]string{
+				"ce-specversion": "1.0", "ce-type": "google.cloud.firestore.document.v1.created",
+				"ce-document": "mail/" + id, "ce-datacontenttype": "application/protobuf",
+			},
+			"data": []byte(sub(1, document(eventRoot+"/mail/"+id))),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, found, err := eventQueue("mail").Event(headers("Content-Type", "application/json"), body)
+		if err != nil || !found || s.ID != id {
+			t.Errorf("%q: got %+v, found %v, %v", id, s, found, err)
+		}
+		// The message is believed only where there is no event around it.
+		_, found, err = eventQueue("mail").Event(binaryEvent("application/json", "created", ""), body)
+		if err == nil || found {
+			t.Errorf("%q in an event: found %v, %v", id, found, err)
+		}
 	}
 }
 
@@ -413,10 +449,12 @@ func FuzzEvent(f *testing.F) {
 	for _, body := range []string{
 		value, base64.StdEncoding.EncodeToString([]byte(value)), `{"value": ` + allTypesJSON + `}`, sub(2, allTypes), "", "{}",
 		`{"specversion": "1.0", "type": "` + kind + `", "data": {"value": ` + allTypesJSON + `}}`,
+		`{"message": {"attributes": {"ce-specversion": "1.0", "ce-type": "` + kind + `", "content-type": "application/protobuf"}, "data": "CgA="}}`,
 		`{"specversion": "1.0", "type": "` + kind + `", "datacontenttype": "application/protobuf", "data_base64": "CgA="}`,
 	} {
 		for _, media := range []string{"application/protobuf", "application/json", "application/cloudevents+json"} {
 			f.Add(media, kind, "mail/m1", "", []byte(body))
+			f.Add(media, "", "", "", []byte(body))
 		}
 	}
 	for _, name := range []string{

@@ -43,8 +43,11 @@ func partsOf(n, missing, reads, documents int) int {
 	if 2*few < 0.16*thousands {
 		return max(2, int(few))
 	}
-	return min((n+fullPart-1)/fullPart, maxParts)
+	return min(fullParts(n), maxParts)
 }
+
+// fullParts returns how many parts of n documents cost a read each.
+func fullParts(n int) int { return (n + fullPart - 1) / fullPart }
 
 // span is a range of document IDs, from the first on and below the second.
 // Empty ones bound nothing.
