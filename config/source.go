@@ -36,18 +36,18 @@ func (r *reader) stateCollection(c *Config) {
 func (r *reader) caller(c *Config) {
 	account, audience := c.Caller.ServiceAccount, c.Caller.Audience
 	if u, err := url.Parse(audience); audience != "" && (err != nil || u.Scheme == "" || u.Host == "") {
-		r.fault("EVENTS_AUDIENCE", "is "+quote(audience)+", which is not a URL", "write the audience of the trigger's token, as https://postrider-abc.a.run.app/events")
+		r.fault("EVENTS_AUDIENCE", "is "+quote(audience)+", which is not a URL", "write the audience of the trigger's token, as https://mail.example.com")
 	}
 	if account != "" && strings.Count(account, "@") != 1 {
 		r.fault("EVENTS_SERVICE_ACCOUNT", "has no e-mail address", "write the trigger's service account, as events@my-project.iam.gserviceaccount.com")
 	}
 	switch {
 	case account != "" && audience == "":
-		r.fault("EVENTS_AUDIENCE", "is not set, and EVENTS_SERVICE_ACCOUNT is", "set it to the audience of the trigger's token, as https://postrider-abc.a.run.app/events")
+		r.fault("EVENTS_AUDIENCE", "is not set, and EVENTS_SERVICE_ACCOUNT is", "set it to the audience of the trigger's token, as https://mail.example.com")
 	case account == "" && audience != "":
 		r.fault("EVENTS_SERVICE_ACCOUNT", "is not set, and EVENTS_AUDIENCE is", "set it to the trigger's service account, as events@my-project.iam.gserviceaccount.com")
 	case c.Push && audience == "":
-		r.warn("EVENTS_AUDIENCE", "is not set: whoever reaches /events may have documents worked on as they tell them", "set it and EVENTS_SERVICE_ACCOUNT, or let only the trigger's service account invoke the service")
+		r.warn("EVENTS_AUDIENCE", "is not set, and nobody who calls /events is asked who they are", "let the platform ask, as Cloud Run does of services that require authentication, or set it and EVENTS_SERVICE_ACCOUNT")
 	case !c.Push && audience != "":
 		r.warn("EVENTS_AUDIENCE", "has no effect", "set SOURCE=push, or unset it and EVENTS_SERVICE_ACCOUNT")
 	}

@@ -38,7 +38,7 @@ func TestOpenDoorForEventsIsWarnedOf(t *testing.T) {
 		env  map[string]string
 		want string
 	}{
-		"nobody is asked":  {env("SOURCE", "push"), "EVENTS_AUDIENCE is not set"},
+		"nobody is asked":  {env("SOURCE", "push"), "EVENTS_AUDIENCE is not set, and nobody"},
 		"nothing is asked": {env("EVENTS_AUDIENCE", "https://p.run.app", "EVENTS_SERVICE_ACCOUNT", "e@p.test"), "EVENTS_AUDIENCE has no effect"},
 	}
 	for name, c := range cases {
