@@ -18,7 +18,7 @@ func (s *Server) Commit(_ context.Context, r *pb.CommitRequest) (*pb.CommitRespo
 		return nil, err
 	}
 	db := s.database(r.GetDatabase())
-	writes, err := parseWrites(db, r.GetWrites())
+	writes, err := db.parseWrites(r.GetWrites())
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Server) BatchWrite(_ context.Context, r *pb.BatchWriteRequest) (*pb.Bat
 		return nil, invalid("maximum %d writes allowed per request", maxBatch)
 	}
 	db := s.database(r.GetDatabase())
-	writes, err := parseWrites(db, r.GetWrites())
+	writes, err := db.parseWrites(r.GetWrites())
 	if err != nil {
 		return nil, err
 	}
@@ -90,11 +90,11 @@ func verdict(err error) *status.Status {
 }
 
 // parseWrites checks the writes of a request.
-func parseWrites(db *database, list []*pb.Write) ([]*write, error) {
+func (db *database) parseWrites(list []*pb.Write) ([]*write, error) {
 	writes := make([]*write, len(list))
 	transforms := map[string]int{}
 	for i, w := range list {
-		parsed, err := parseWrite(db.name, w)
+		parsed, err := db.parseWrite(w)
 		if err != nil {
 			return nil, err
 		}

@@ -51,6 +51,10 @@ func differences() []difference {
 		emulator: "Transaction lock timeout",
 		doc:      contention + "OPTIMISTIC: optimistic transactions do not use database locks to prevent other operations from modifying data; the transaction fails where a document was changed before its commit",
 	}, {
+		cases:    []string{"a transaction that is over is told in the words that clients look for"},
+		emulator: "Transaction is invalid or closed",
+		doc:      "https://github.com/googleapis/nodejs-firestore/blob/main/dev/src/transaction.ts: the Firestore backend uses INVALID_ARGUMENT for transaction IDs that have expired; such an error is tried again if its message matches /transaction has expired/",
+	}, {
 		cases:    []string{"a list heeds order and mask"},
 		emulator: "list: rpc error: code = Unknown",
 		doc:      protoListen + "ListDocumentsRequest.order_by: the optional ordering of the documents to return, for example `priority desc, __name__ desc`",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"cloud.google.com/go/firestore"
@@ -155,6 +156,13 @@ func transactionCases() []testCase {
 			e.must("rollback", err)
 			e.code("commit", e.commitIn(tx, set("c/a", nil)), codes.InvalidArgument)
 			e.equal("c/a", e.doc("c/a"), "missing")
+		}},
+		testCase{name: "a transaction that is over is told in the words that clients look for", run: func(e *env) {
+			tx := e.begin()
+			e.code("commit", e.commitIn(tx), codes.OK)
+			if err := e.commitIn(tx, set("c/a", nil)); err == nil || !strings.Contains(err.Error(), "transaction has expired") {
+				e.errorf("commit again: %v", err)
+			}
 		}},
 		testCase{name: "a transaction committed is over", run: func(e *env) {
 			tx := e.begin()

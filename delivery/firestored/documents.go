@@ -77,7 +77,7 @@ func (s *Server) DeleteDocument(_ context.Context, r *pb.DeleteDocumentRequest) 
 
 // one makes one write and returns what it made of its document.
 func (s *Server) one(db *database, w *pb.Write) (*version, error) {
-	writes, err := parseWrites(db, []*pb.Write{w})
+	writes, err := db.parseWrites([]*pb.Write{w})
 	if err != nil {
 		return nil, err
 	}

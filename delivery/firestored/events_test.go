@@ -89,7 +89,10 @@ func (s *stand) subscribe(t *testing.T, r *receiver, sub Subscription) (stop fun
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return r.listener.DialContext(ctx)
 	}}
-	sub.Database, sub.URL, sub.Client = standDatabase, "http://receiver.test/events", &http.Client{Transport: transport}
+	sub.Database, sub.URL = standDatabase, "http://receiver.test/events"
+	if sub.Client == nil {
+		sub.Client = &http.Client{Transport: transport}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan struct{}), make(chan struct{})
 	sub.Ready = func() { close(ready) }
@@ -396,6 +399,30 @@ func TestSubscribeEndsWithItsContext(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n := len(r.got()); n != 2 {
 			t.Errorf("%d requests, want 2", n)
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestSubscribeWaitsForItsDeliveries has a client that does not stop at once.
+func TestSubscribeWaitsForItsDeliveries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, Options{})
+		slow := func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			time.Sleep(time.Second)
+			return nil, r.Context().Err()
+		}
+		stop := s.subscribe(t, newReceiver(t, ok), Subscription{Document: "**", Client: &http.Client{Transport: roundTrip(slow)}, Pending: 1})
+		s.commit(standSet("mail/a", "n=1"), standSet("mail/b", "n=1"))
+		synctest.Wait()
+		start := time.Now()
+		stop()
+		if took := time.Since(start); took != time.Second && took != 2*time.Second { // the other one may still have begun
+			t.Errorf("ended after %v", took)
 		}
 	})
 }

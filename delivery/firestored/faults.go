@@ -124,15 +124,11 @@ func (s *Server) streamFaults(srv any, ss grpc.ServerStream, info *grpc.StreamSe
 	if err := f.ask(); err != nil {
 		return err
 	}
-	err := handler(srv, f)
-	if f.fault != nil {
-		return f.fault // whatever the handler made of it
-	}
-	return err
+	return handler(srv, f)
 }
 
-// faultyStream sends until it is told to fail. Its handler sends from one
-// goroutine.
+// faultyStream sends until it is told to fail; then its handler ends with the
+// error of the send. Handlers send from one goroutine.
 type faultyStream struct {
 	grpc.ServerStream
 	server *Server

@@ -4,11 +4,10 @@ import (
 	"slices"
 	"strings"
 
-	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/protobuf/proto"
-
 	"postrider/delivery/firestored/query"
 )
+
+const maxIndexes = 50 // of a collection; a query on one more field scans
 
 // index finds the documents of a collection whose field has a value. Documents
 // without the field are not in it.
@@ -25,12 +24,8 @@ func (x *index) key(v *version) (string, bool) {
 	if v == nil {
 		return "", false
 	}
-	raw, ok := lookup(v.data, x.field)
+	value, ok := v.names.lookup(v.data, x.field)
 	if !ok {
-		return "", false
-	}
-	value := &pb.Value{}
-	if err := proto.Unmarshal(raw, value); err != nil {
 		return "", false
 	}
 	return query.Key(value), true
@@ -44,7 +39,7 @@ func (x *index) move(e *entry, old, next *version) {
 		return
 	}
 	if had {
-		x.remove(from, e)
+		x.remove(from, e.path)
 	}
 	if has {
 		x.add(to, e)
@@ -63,12 +58,12 @@ func (x *index) list(key string) *names {
 	return list
 }
 
-func (x *index) remove(key string, e *entry) {
+func (x *index) remove(key, path string) {
 	list := x.lists[key]
 	if list == nil {
 		return
 	}
-	if list.remove(e.path); list.size == 0 {
+	if list.remove(path); list.size == 0 {
 		delete(x.lists, key)
 	}
 }
@@ -84,54 +79,68 @@ func (x *index) find(keys []string) []*names {
 	return out
 }
 
-// index makes sure that a collection has an index on a field. It decodes the
-// collection without the lock, and then catches up with what was written
-// meanwhile.
+// index makes sure that a collection has an index on a field. The collection is
+// read page by page and decoded without the lock; then the index catches up with
+// what was written since the beginning.
 func (db *database) index(collection string, field []string) {
+	if db.indexed(collection, field) {
+		return
+	}
 	db.indexing.Lock() // one at a time
 	defer db.indexing.Unlock()
 	for range 3 { // again where the log did not reach back to the beginning
-		entries, heads, pos, wanted := db.unindexed(collection, field)
-		if !wanted {
+		if db.indexed(collection, field) {
 			return
 		}
-		x := build(field, entries, heads)
-		if db.adopt(collection, x, pos) {
+		pos := db.position()
+		if x := db.build(collection, field); db.adopt(collection, x, pos) {
 			return
 		}
 	}
 }
 
-// unindexed returns a collection's documents as of a position of the log;
-// wanted is false where there is nothing to index.
-func (db *database) unindexed(collection string, field []string) (entries []*entry, heads []*version, pos int64, wanted bool) {
+// indexed reports whether there is nothing to do: the index is there, nothing is
+// there, or there are too many indexes already.
+func (db *database) indexed(collection string, field []string) bool {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	c := db.collections[collection]
-	if c == nil || c.indexes[indexName(field)] != nil {
-		return nil, nil, 0, false
-	}
-	entries = c.docs.take(cut{}, cut{end: true}, false, c.docs.size)
-	heads = make([]*version, len(entries))
-	for i, e := range entries {
-		heads[i] = e.head
-	}
-	return entries, heads, db.log.end, true
+	return c == nil || c.indexes[indexName(field)] != nil || len(c.indexes) >= maxIndexes
 }
 
-// build makes an index of entries that are sorted by name.
-func build(field []string, entries []*entry, heads []*version) *index {
+func (db *database) build(collection string, field []string) *index {
 	x := &index{field: field, lists: map[string]*names{}}
-	for i, e := range entries {
-		if key, ok := x.key(heads[i]); ok {
-			x.list(key).push(e)
+	for from := (cut{}); ; {
+		entries, heads := db.page(collection, from)
+		if len(entries) == 0 {
+			return x
 		}
+		for i, e := range entries {
+			if key, ok := x.key(heads[i]); ok {
+				x.list(key).push(e) // they come in their order
+			}
+		}
+		from = cut{path: entries[len(entries)-1].path, after: true}
 	}
-	return x
 }
 
-// adopt gives a collection an index that was built at a position of the log. It
-// returns false where the log no longer reaches back to it.
+// page returns the next documents of a collection.
+func (db *database) page(collection string, from cut) (entries []*entry, heads []*version) {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	c := db.collections[collection]
+	if c == nil {
+		return nil, nil
+	}
+	entries = c.docs.take(from, cut{end: true}, false, lastPage)
+	for _, e := range entries {
+		heads = append(heads, e.head)
+	}
+	return entries, heads
+}
+
+// adopt gives a collection an index whose documents are those of a position of
+// the log or later. It returns false where the log no longer reaches back to it.
 func (db *database) adopt(collection string, x *index, pos int64) bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -143,8 +152,7 @@ func (db *database) adopt(collection string, x *index, pos int64) bool {
 		return true
 	}
 	for ; pos < db.log.end; pos++ {
-		change := db.log.at(pos)
-		if parentOf(change.path) == collection {
+		if change := db.log.at(pos); parentOf(change.path) == collection {
 			x.follow(c, change)
 		}
 	}
@@ -152,16 +160,16 @@ func (db *database) adopt(collection string, x *index, pos int64) bool {
 	return true
 }
 
-// follow applies a change that was made while the index was built. The entry is
-// looked up because a document that was made anew has another one than before;
-// one that is gone again needs none to be taken out.
+// follow applies a change that was made while the index was built, and that it
+// may have already: it has what the changes after this one leave behind. The
+// entry is looked up because a document that was made anew has another one.
 func (x *index) follow(c *collection, change change) {
-	from, had := x.key(change.old)
-	to, has := x.key(change.new)
-	if had {
-		x.remove(from, &entry{path: change.path})
+	if from, had := x.key(change.old); had {
+		x.remove(from, change.path)
 	}
+	to, has := x.key(change.new)
 	if e := c.docs.find(change.path); has && e != nil {
+		x.remove(to, change.path)
 		x.add(to, e)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"io"
-	"slices"
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -168,7 +167,7 @@ func (l *listener) tell(changes []change) (news bool, err error) {
 }
 
 // coalesce makes one change of all changes of a document: clients are told of
-// states, not of steps. What came and went is nothing.
+// states, not of steps. One from nothing to nothing concerns nobody.
 func coalesce(changes []change) []change {
 	if len(changes) < 2 {
 		return changes
@@ -184,7 +183,7 @@ func coalesce(changes []change) []change {
 		}
 		out[i].new, out[i].at = c.new, c.at
 	}
-	return slices.DeleteFunc(out, func(c change) bool { return c.old == nil && c.new == nil })
+	return out
 }
 
 // tamper does to changes what a test asks for. It returns what is to be sent

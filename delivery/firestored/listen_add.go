@@ -119,8 +119,6 @@ func (l *listener) place(t *target, p *pb.Target) (beginning, error) {
 			return beginning{}, nil
 		}
 		at, fresh, err := l.server.resumeToken(from.ResumeToken, t.key, now)
-		_, reaches := l.db.positionAt(at)
-		fresh = fresh && reaches
 		return beginning{resumed: fresh, at: at, reset: !fresh}, err
 	case *pb.Target_ReadTime:
 		at, err := l.server.resumeTime(from.ReadTime, now)

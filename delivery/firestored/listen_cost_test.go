@@ -48,6 +48,12 @@ func TestListenBills(t *testing.T) {
 			> listen
 			> add 1 from=mail atleast=n:1
 			> set mail/a n=0`, 2},
+		"a removal in another target's message": {`
+			> set mail/a n=1
+			> listen
+			> add 1 from=mail
+			> add 2 from=mail atleast=n:1
+			> set mail/a n=0`, 4},
 		"no deletion": {`
 			> set mail/a n=1
 			> listen

@@ -44,6 +44,7 @@ func sdkSnapshot(t *testing.T, snapshot *firestore.QuerySnapshot) string {
 // TestGoSDKListens follows a query by the Go SDK's Snapshots, whose stream is
 // cut: it resumes, and is billed only for what it missed.
 func TestGoSDKListens(t *testing.T) {
+	t.Setenv("FIRESTORE_EMULATOR_HOST", "") // or the SDK dials it too, in the bubble
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, Options{})
 		var cut atomic.Bool
@@ -84,6 +85,7 @@ func TestGoSDKListens(t *testing.T) {
 // TestGoSDKStartsOverOnMismatch loses a change: by the existence filter the SDK
 // sees, once it resumes, that it does not know all documents, and asks again.
 func TestGoSDKStartsOverOnMismatch(t *testing.T) {
+	t.Setenv("FIRESTORE_EMULATOR_HOST", "") // or the SDK dials it too, in the bubble
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, Options{})
 		var cut atomic.Bool
@@ -129,6 +131,7 @@ func TestGoSDKStartsOverOnMismatch(t *testing.T) {
 
 // TestGoSDKListensToADocument follows a document that comes and goes.
 func TestGoSDKListensToADocument(t *testing.T) {
+	t.Setenv("FIRESTORE_EMULATOR_HOST", "") // or the SDK dials it too, in the bubble
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, Options{})
 		snapshots := s.sdk().Doc("mail/a").Snapshots(t.Context())

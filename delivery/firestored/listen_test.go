@@ -123,6 +123,18 @@ func TestListen(t *testing.T) {
 			< DOC users/u/mail/a/mail/b n=1 for 2
 			< SNAPSHOT
 			> set email/a n=1`,
+		"a cursor bounds the result": `
+			> set mail/a n=1; set mail/b n=2
+			> listen
+			> add 1 from=mail order=n startat=2
+			< ADD 1
+			< DOC mail/b n=2 for 1
+			< CURRENT 1
+			< SNAPSHOT
+			> set mail/a n=0
+			> set mail/b n=1
+			< REMOVE mail/b for 1
+			< SNAPSHOT`,
 		"a limit keeps the first documents of the order": `
 			> set mail/a n=5; set mail/b n=3; set mail/c n=4
 			> listen

@@ -14,7 +14,7 @@ const maxChunk = 512 // entries
 // document changes.
 type entry struct {
 	path string
-	head *version // the latest; nil once the document is deleted
+	head *version // the latest
 }
 
 // names is a list of documents of one collection, sorted by name. It is kept in

@@ -10,6 +10,7 @@ import (
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -99,8 +100,7 @@ func TestReadAtATimeIsRepeatable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &write{path: "c/a", name: "c/a", full: []byte{}, transforms: nil, condition: precondition{}}
-		w.touched, w.masked = nil, false
+		w := &write{path: "c/a", name: "c/a", names: &db.names}
 		outcomes, at, err := db.commit([]*write{w}, func() error { return nil })
 		if err != nil || at <= v.at || outcomes[0].next == nil {
 			t.Fatalf("a commit at %d after a read at %d: %v", at, v.at, err)
@@ -111,6 +111,26 @@ func TestReadAtATimeIsRepeatable(t *testing.T) {
 		if _, _, err := db.commit([]*write{{path: "c/a", gone: true}}, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestViewBeyondTheLog refuses to read once it has missed a change.
+func TestViewBeyondTheLog(t *testing.T) {
+	r := newRig(t, Options{History: 3})
+	r.mustCommit(r.set("c/a", nil))
+	v, err := r.db.view(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []codes.Code{codes.OK, codes.OK, codes.OK, codes.FailedPrecondition} {
+		r.mustCommit(r.set(fmt.Sprint("c/", i), nil))
+		late := view{db: v.db, at: v.at, pos: v.pos, past: &past{pos: v.pos}} // it has not looked so far
+		if _, err := late.documents([]string{"c/a"}); status.Code(err) != want {
+			t.Errorf("after %d changes: %v", i+1, err)
+		}
+	}
+	if _, err := v.documents([]string{"c/a"}); !refused(err, codes.FailedPrecondition, "too old") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -158,17 +158,3 @@ func numericID(id string) bool {
 	n, err := strconv.ParseInt(digits, 10, 64)
 	return err == nil && id == "__id"+strconv.FormatInt(n, 10)+"__"
 }
-
-// nameSize is a document name's size
-// (https://firebase.google.com/docs/firestore/storage-size).
-func nameSize(path string) int {
-	size := 16
-	for segment := range strings.SplitSeq(path, "/") {
-		if numericID(segment) {
-			size += 8
-		} else {
-			size += len(segment) + 1
-		}
-	}
-	return size
-}

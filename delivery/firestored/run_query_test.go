@@ -131,6 +131,23 @@ func TestAnswersOfQueries(t *testing.T) {
 	}
 }
 
+// TestCollectionsThatAreGone are still found at the time when they were there.
+func TestCollectionsThatAreGone(t *testing.T) {
+	r := newRig(t, Options{})
+	at := r.mustCommit(r.set("c/a/sub/x", nil), r.set("sub/y", nil)).GetCommitTime()
+	r.mustCommit(r.remove("c/a/sub/x"), r.set("d/a/sub/z", nil))
+	q := selectFrom("sub")
+	q.From[0].AllDescendants = true
+	for want, request := range map[string]*pb.RunQueryRequest{
+		"c/a/sub/x sub/y": {QueryType: structured(q), ConsistencySelector: &pb.RunQueryRequest_ReadTime{ReadTime: at}},
+		"d/a/sub/z sub/y": {QueryType: structured(q)},
+	} {
+		if paths, _, err := r.find(request); strings.Join(paths, " ") != want {
+			t.Errorf("found %v, %v, want %s", paths, err, want)
+		}
+	}
+}
+
 func TestQueriesThatAreRefused(t *testing.T) {
 	r := newRig(t, Options{History: 2})
 	at := r.mustCommit(r.set("c/a", nil)).GetCommitTime()

@@ -245,6 +245,55 @@ func TestIndexIsBuiltWhileDocumentsAreWritten(t *testing.T) {
 	}
 }
 
+// TestIndexCatchesUp has the index built from documents that are later than the
+// position of the log from which it catches up.
+func TestIndexCatchesUp(t *testing.T) {
+	r := newRig(t, Options{})
+	n := func(path string, n int) *pb.Write { return r.set("c/"+path, fields{"n": integer(n)}) }
+	r.mustCommit(n("same", 1), n("changes", 1), n("goes", 1), n("again", 1), n("loses", 1))
+	pos := r.db.position()
+	r.mustCommit(n("changes", 2), n("new", 1), n("again", 2), r.remove("c/again"))
+	r.mustCommit(n("changes", 3), r.remove("c/goes"), n("again", 1), n("brief", 1), r.set("c/loses", nil))
+	x := r.db.build("c", []string{"n"})
+	r.mustCommit(r.remove("c/brief"), n("last", 1), n("again", 5))
+	if !r.db.adopt("c", x, pos) {
+		t.Fatal("the log does not reach back")
+	}
+	if err := r.checkIndex("c", "n"); err != nil {
+		t.Error(err)
+	}
+	if r.db.adopt("c", x, r.db.position()+1) {
+		t.Error("an index of a position that the log does not have was taken")
+	}
+	r.db.index("none", []string{"n"})
+	r.mustCommit(r.remove("c/same"), r.remove("c/changes"), r.remove("c/new"), r.remove("c/again"), r.remove("c/loses"), r.remove("c/last"))
+	if got := len(r.db.collections); got != 0 {
+		t.Errorf("%d empty collections are kept", got)
+	}
+}
+
+func TestIndexesOfACollectionAreBounded(t *testing.T) {
+	r := newRig(t, Options{})
+	f := fields{}
+	for i := range maxIndexes + 10 {
+		f[fmt.Sprint("f", i)] = integer(1)
+	}
+	r.mustCommit(r.set("c/a", f), r.set("c/b", nil))
+	for name := range f {
+		q := selectFrom("c")
+		q.Where = where(name, pb.StructuredQuery_FieldFilter_EQUAL, integer(1))
+		if n := r.count(q, 0); n != 1 {
+			t.Errorf("counted %d by %s", n, name)
+		}
+		if paths, _, err := r.find(&pb.RunQueryRequest{QueryType: structured(q)}); len(paths) != 1 {
+			t.Errorf("found %v by %s: %v", paths, name, err)
+		}
+	}
+	if n := len(r.db.collections["c"].indexes); n != maxIndexes {
+		t.Errorf("%d indexes", n)
+	}
+}
+
 // checkIndex compares an index with the collection.
 func (r *rig) checkIndex(collection, field string) error {
 	r.db.mu.RLock()

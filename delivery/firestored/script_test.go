@@ -125,7 +125,7 @@ func scriptID(s string) int32 {
 }
 
 // scriptTarget reads a target: "docs=mail/a,mail/b", or a query by "from=mail",
-// "parent=users/u", "all", "atleast=n:2", "order=n", "limit=2", "offset=1" and
+// "parent=users/u", "all", "atleast=n:2", "order=n", "startat=2", "limit=2", "offset=1" and
 // "select=n"; and "token=NAME" or "time=NAME" for one that is resumed, "once",
 // "garbage" for a token of no target, "future" for a read time to come.
 func (s *scripted) scriptTarget(id string, words []string) *pb.Target {
@@ -180,6 +180,8 @@ func scriptQuery(q *pb.StructuredQuery, key, value string) {
 		}}}
 	case "order":
 		q.OrderBy = []*pb.StructuredQuery_Order{{Field: field(value)}}
+	case "startat":
+		q.StartAt = &pb.Cursor{Values: []*pb.Value{standInt(value)}, Before: true}
 	case "limit":
 		q.Limit = wrapperspb.Int32(int32(n))
 	case "offset":

@@ -7,27 +7,25 @@ import (
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // version is one state of a document. It never changes.
 type version struct {
 	path           string // below the database's root, as in "mail/abc"
-	data           []byte // the fields as a marshalled pb.Document without name and times (wire.go)
-	create, update int64  // microseconds since the epoch
+	data           []byte // the fields (encode.go)
+	names          *dictionary
+	create, update int64 // microseconds since the epoch
 }
 
 // document decodes v; root is "projects/P/databases/D/documents".
 func (v *version) document(root string) *pb.Document {
-	d := &pb.Document{}
-	if err := proto.Unmarshal(v.data, d); err != nil {
-		d.Fields = nil // bytes that encodeFields made are never broken
+	return &pb.Document{
+		Name:       root + "/" + v.path,
+		Fields:     v.names.decode(v.data),
+		CreateTime: timestamp(v.create),
+		UpdateTime: timestamp(v.update),
 	}
-	d.Name = root + "/" + v.path
-	d.CreateTime = timestamp(v.create)
-	d.UpdateTime = timestamp(v.update)
-	return d
 }
 
 func timestamp(micros int64) *timestamppb.Timestamp {
@@ -50,6 +48,7 @@ type database struct {
 	clock        atomic.Int64 // the latest time given out, in microseconds
 	indexing     sync.Mutex   // held while an index is built, before mu
 	transactions transactions
+	names        dictionary // of fields
 
 	mu          sync.RWMutex
 	collections map[string]*collection
@@ -153,7 +152,6 @@ func (db *database) put(at int64, old, next *version) {
 func (db *database) remove(v *version) {
 	c := db.collections[parentOf(v.path)]
 	e := c.docs.remove(v.path)
-	e.head = nil
 	for _, x := range c.indexes {
 		x.move(e, v, nil)
 	}

@@ -56,3 +56,22 @@ func queryOf(s *scripted, word string) *pb.Target_QueryTarget_StructuredQuery {
 	q := s.scriptTarget("1", []string{word}).GetQuery().GetStructuredQuery()
 	return &pb.Target_QueryTarget_StructuredQuery{StructuredQuery: q}
 }
+
+// TestMissedEndsWhereTheStreamIs leaves out what was committed after the time of
+// the snapshot that the target begins with: that comes later.
+func TestMissedEndsWhereTheStreamIs(t *testing.T) {
+	s := newStand(t, Options{})
+	l := &listener{server: s.server, db: s.server.database(standDatabase)}
+	before := l.db.now()
+	s.commit(standSet("mail/a", "n=1"), standSet("other/a", "n=1"))
+	l.pos, l.at = l.db.position(), l.db.now()
+	s.commit(standSet("mail/a", "n=2"), standSet("mail/b", "n=1"))
+	target, err := newTarget(l.db, (&scripted{}).scriptTarget("1", []string{"from=mail"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	missed, ok := l.missed(target, before)
+	if !ok || len(missed) != 1 || missed[0].path != "mail/a" || missed[0].old != nil || missed[0].at > l.at {
+		t.Errorf("%v %+v", ok, missed)
+	}
+}

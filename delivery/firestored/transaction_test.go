@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,6 +224,11 @@ func TestEndsOfTransactions(t *testing.T) {
 		}
 	}
 	tx := r.begin(nil)
+	next := slices.Clone(tx)
+	next[len(next)-1]++
+	if err := r.end(next); !refused(err, codes.InvalidArgument, "Invalid transaction.") {
+		t.Errorf("one that is yet to be begun: %v", err)
+	}
 	if err := r.rollback(tx); err != nil {
 		t.Errorf("rollback: %v", err)
 	}
@@ -309,6 +315,40 @@ func TestTransactionBeyondTheLogIsAborted(t *testing.T) {
 	}
 	if err := r.end(read, r.set("e/a", nil)); err != nil {
 		t.Errorf("after a get: %v", err)
+	}
+}
+
+// TestConflictsInTheLastMoment come between the look at the queries without the
+// lock and the commit under it.
+func TestConflictsInTheLastMoment(t *testing.T) {
+	for name, test := range map[string]struct {
+		writes int
+		path   string
+		abort  bool
+	}{
+		"none":               {0, "", false},
+		"elsewhere":          {3, "d/", false},
+		"among the results":  {1, "c/", true},
+		"more than are kept": {11, "d/", true},
+	} {
+		r := newRig(t, Options{History: 10})
+		tx := r.begin(nil)
+		if _, err := r.findIn(tx, selectFrom("c")); err != nil {
+			t.Fatal(err)
+		}
+		check, err := r.db.finish(tx, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range test.writes {
+			r.mustCommit(r.set(fmt.Sprint(test.path, i), nil))
+		}
+		r.db.mu.Lock()
+		err = check()
+		r.db.mu.Unlock()
+		if test.abort != refused(err, codes.Aborted, contention) || !test.abort && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

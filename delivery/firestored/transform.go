@@ -165,7 +165,7 @@ func array(values []*pb.Value) *pb.Value {
 }
 
 func union(old *pb.Value, more []*pb.Value) *pb.Value {
-	values := slices.Clone(old.GetArrayValue().GetValues())
+	values := old.GetArrayValue().GetValues() // decoded for this transform
 	for _, v := range more {
 		if !contains(values, v) {
 			values = append(values, v)
@@ -175,7 +175,7 @@ func union(old *pb.Value, more []*pb.Value) *pb.Value {
 }
 
 func without(old *pb.Value, gone []*pb.Value) *pb.Value {
-	values := slices.Clone(old.GetArrayValue().GetValues())
+	values := old.GetArrayValue().GetValues()
 	return array(slices.DeleteFunc(values, func(v *pb.Value) bool { return contains(gone, v) }))
 }
 

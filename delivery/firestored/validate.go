@@ -2,12 +2,10 @@ package firestored
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/genproto/googleapis/type/latlng"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"postrider/delivery/firestored/query"
@@ -15,7 +13,6 @@ import (
 
 // Limits of documents (https://firebase.google.com/docs/firestore/quotas).
 const (
-	maxDocument   = 1 << 20      // bytes, by the rules of storage-size
 	maxText       = 1<<20 - 89   // bytes of a string or bytes value
 	maxFieldName  = 1500         // bytes
 	maxNesting    = 20           // maps and arrays within each other
@@ -183,70 +180,4 @@ func readPath(path string) ([]string, error) {
 			"and quoted property paths must match regex (`(?:[^`\\\\]|(?:\\\\.))+`)", path)
 	}
 	return segments, nil
-}
-
-// checkSize checks that a marshalled document is not larger than the service
-// takes. A value counts at most four times its marshalled size, so that most
-// documents need not be decoded for it.
-func checkSize(name, path string, data []byte) error {
-	const names = 64 << 10 // more than any path that has been checked is likely to have
-	if 4*len(data)+names < maxDocument && nameSize(path) < names {
-		return nil
-	}
-	d := &pb.Document{}
-	if err := proto.Unmarshal(data, d); err != nil {
-		return invalid("Document '%s' cannot be read: %v", name, err)
-	}
-	if size := nameSize(path) + fieldsSize(d.GetFields()) + 32; size > maxDocument {
-		return invalid("Document '%s' cannot be written because its size (%s bytes) exceeds the maximum allowed size of 1,048,576 bytes.", name, thousands(size))
-	}
-	return nil
-}
-
-// fieldsSize is the size of the fields of a document or map
-// (https://firebase.google.com/docs/firestore/storage-size).
-func fieldsSize(fields map[string]*pb.Value) int {
-	size := 0
-	for name, v := range fields {
-		size += len(name) + 1 + valueSize(v)
-	}
-	return size
-}
-
-func valueSize(v *pb.Value) int {
-	switch x := v.GetValueType().(type) {
-	case *pb.Value_NullValue, *pb.Value_BooleanValue:
-		return 1
-	case *pb.Value_StringValue:
-		return len(x.StringValue) + 1
-	case *pb.Value_BytesValue:
-		return len(x.BytesValue)
-	case *pb.Value_ReferenceValue:
-		_, path, _ := strings.Cut(x.ReferenceValue, "/documents/")
-		return nameSize(path)
-	case *pb.Value_GeoPointValue:
-		return 16
-	case *pb.Value_ArrayValue:
-		size := 0
-		for _, v := range x.ArrayValue.GetValues() {
-			size += valueSize(v)
-		}
-		return size
-	case *pb.Value_MapValue:
-		if fields := x.MapValue.GetFields(); fields["__type__"].GetStringValue() == vectorType {
-			return 8 * len(fields["value"].GetArrayValue().GetValues())
-		}
-		return max(1, fieldsSize(x.MapValue.GetFields())) // without the 32 bytes of a document, as the emulator has it
-	default:
-		return 8 // numbers and times
-	}
-}
-
-// thousands writes a number as the service does, as in 1,048,576.
-func thousands(n int) string {
-	if n < 1000 {
-		return strconv.Itoa(n)
-	}
-	rest := strconv.Itoa(n%1000 + 1000)
-	return thousands(n/1000) + "," + rest[1:]
 }

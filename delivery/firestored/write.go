@@ -15,8 +15,9 @@ import (
 // it.
 type write struct {
 	name, path string // full, and below the database's root
+	names      *dictionary
 	gone       bool   // it deletes
-	full       []byte // the document that it sets, marshalled; unless it has a mask
+	full       []byte // the document that it sets, encoded; unless it has a mask
 	masked     bool   // only the fields of mask are set, to what they are in fields
 	mask       [][]string
 	fields     map[string]*pb.Value
@@ -41,9 +42,9 @@ const (
 	updatedAt
 )
 
-// parseWrite checks a write to a database.
-func parseWrite(database string, w *pb.Write) (*write, error) {
-	out := &write{}
+// parseWrite checks a write.
+func (db *database) parseWrite(w *pb.Write) (*write, error) {
+	out := &write{names: &db.names}
 	var err error
 	switch op := w.GetOperation().(type) {
 	case *pb.Write_Update:
@@ -65,8 +66,8 @@ func parseWrite(database string, w *pb.Write) (*write, error) {
 	if err != nil {
 		return nil, err
 	}
-	if got != database {
-		return nil, invalid("The document %q is not in the database %q.", out.name, database)
+	if got != db.name {
+		return nil, invalid("The document %q is not in the database %q.", out.name, db.name)
 	}
 	out.path = path
 	return out, nil
@@ -83,11 +84,7 @@ func (w *write) update(of *pb.Write, d *pb.Document) error {
 		}
 		w.fields = d.GetFields()
 	} else {
-		full, err := encodeFields(d.GetFields())
-		if err != nil {
-			return invalid("The document cannot be marshalled: %v", err)
-		}
-		w.full = full
+		w.full = w.names.encode(d.GetFields())
 	}
 	return w.setTransforms(of.GetUpdateTransforms())
 }
@@ -173,6 +170,8 @@ func (p precondition) check(name string, old *version) error {
 		return status.Errorf(codes.NotFound, "No document to update: %s", name)
 	case p.kind == missing && old != nil:
 		return status.Errorf(codes.AlreadyExists, "Document already exists: %s", name)
+	case p.kind == updatedAt && old != nil && p.update > stored: // no such version has ever been
+		return invalid("Invalid base version, it is greater than the stored version: %s", name)
 	case p.kind == updatedAt && (old == nil || stored != p.update):
 		return status.Errorf(codes.FailedPrecondition, "the stored version (%d) does not match the required base version (%d)", stored, p.update)
 	}
@@ -199,17 +198,14 @@ func (w *write) apply(old *version, at int64) outcome {
 	if w.masked && old != nil {
 		base = old.data
 	}
-	data, results, err := w.change(base, at)
-	if err != nil {
-		return outcome{err: err}
-	}
+	data, results := w.change(base, at)
 	if old != nil && bytes.Equal(old.data, data) {
 		return outcome{next: old, results: results}
 	}
-	if err := checkSize(w.name, w.path, data); err != nil {
+	if err := w.names.checkSize(w.name, w.path, data); err != nil {
 		return outcome{err: err}
 	}
-	next := &version{data: data, create: at, update: at}
+	next := &version{data: data, names: w.names, create: at, update: at}
 	if old != nil {
 		next.path, next.create = old.path, old.create
 	} else {
@@ -218,15 +214,12 @@ func (w *write) apply(old *version, at int64) outcome {
 	return outcome{next: next, results: results}
 }
 
-// change applies the mask and the transforms to a marshalled document.
-func (w *write) change(base []byte, at int64) (data []byte, results []*pb.Value, err error) {
+// change applies the mask and the transforms to a document.
+func (w *write) change(base []byte, at int64) (data []byte, results []*pb.Value) {
 	if len(w.touched) == 0 {
-		return base, nil, nil
+		return base, nil
 	}
-	fields, err := decodeFields(base, w.touched)
-	if err != nil {
-		return nil, nil, status.Errorf(codes.Internal, "decode %s: %v", w.name, err)
-	}
+	fields := w.names.decodeSome(base, w.touched)
 	for _, path := range w.mask {
 		v := fieldAt(w.fields, path)
 		if v != nil && len(w.transforms) > 0 {
@@ -239,9 +232,5 @@ func (w *write) change(base []byte, at int64) (data []byte, results []*pb.Value,
 		setField(fields, t.field, value)
 		results = append(results, result)
 	}
-	patch, err := encodeFields(fields)
-	if err != nil {
-		return nil, nil, invalid("The document cannot be marshalled: %v", err)
-	}
-	return splice(base, patch, w.touched), results, nil
+	return w.names.splice(base, w.names.encode(fields), w.touched), results
 }

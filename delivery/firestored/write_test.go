@@ -270,7 +270,7 @@ func TestTransformOfAMaskedMapIsAppliedOnce(t *testing.T) {
 	r := newRig(t, Options{})
 	w := r.update("c/a", fields{"m": object(fields{"x": integer(1)})}, "m")
 	w.UpdateTransforms = []*pb.DocumentTransform_FieldTransform{increment("m.x", integer(1))}
-	parsed, err := parseWrite(r.name, w)
+	parsed, err := r.db.parseWrite(w)
 	if err != nil {
 		t.Fatal(err)
 	}
