@@ -35,7 +35,8 @@ build:
 SCHEDULES ?= 100
 
 schedules:
-	$(GO) test -race -timeout 60m -run TestEveryMail ./cmd/postrider -args -schedules $(SCHEDULES) -schedule-seed $$(date +%s)
+	$(GO) test -race -timeout 120m -run "TestEveryMail|TestRestarts" ./cmd/postrider -args -schedules $(SCHEDULES) \
+		-schedule-seed $$(date +%s) -restarts $$((20 * $(SCHEDULES))) -restart-seed $$(date +%s)
 
 bench:
 	$(TESTENV) $(GO) test -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) ./...

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"postrider/delivery"
 )
 
 // missed is what asks for an audit: sources that may have missed something.
@@ -89,10 +91,14 @@ func (w *Worker) firstAudit(ctx context.Context) time.Time {
 	return later(last.Add(jittered(w.options.Audit, rand.Float64())), time.Now().Add(maxIntroduction))
 }
 
-// auditOnce makes one audit.
+// auditOnce makes one audit, and returns when all that it found is taken care
+// of: before, nobody may rely on it.
 func (w *Worker) auditOnce(ctx context.Context, found finder) error {
-	began := time.Now()
-	a, err := w.queue.Audit(ctx, found.unsettling())
+	began, open := time.Now(), newLatch()
+	a, err := w.queue.Audit(ctx, func(ctx context.Context, s delivery.Snapshot) error {
+		open.add()
+		return found(ctx, s, open.done)
+	})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -105,7 +111,38 @@ func (w *Worker) auditOnce(ctx context.Context, found finder) error {
 	w.metrics.found.Add(float64(a.Missing))
 	w.log.Info().Int("documents", a.Documents).Int("missing", a.Missing).Int("reads", a.Reads).
 		Dur("took", time.Since(began)).Msg("audited")
-	return nil
+	open.done() // what newLatch has counted
+	select {
+	case <-open.none:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// latch counts what is not taken care of yet. It begins with one, so that it is
+// not over before all is known.
+type latch struct {
+	none chan struct{} // closed when nothing is left
+
+	mu sync.Mutex
+	n  int
+}
+
+func newLatch() *latch { return &latch{none: make(chan struct{}), n: 1} }
+
+func (l *latch) add() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.n++
+}
+
+func (l *latch) done() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n--; l.n == 0 {
+		close(l.none)
+	}
 }
 
 // noteAudit remembers a complete audit.

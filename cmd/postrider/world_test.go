@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -58,6 +59,10 @@ type instance struct {
 	events http.Handler
 	cancel context.CancelFunc
 	done   chan error
+
+	mu   sync.Mutex
+	dead bool       // it reaches nobody any more
+	line []net.Conn // to Firestore
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -87,17 +92,50 @@ func (w *world) dial(ctx context.Context, _ string) (net.Conn, error) { return w
 
 // end stops everything, the workers first.
 func (w *world) end() {
-	for _, i := range w.instances {
-		i.cancel()
-		if err := <-i.done; err != nil {
-			w.t.Errorf("a worker ended in %v", err)
-		}
-		if err := i.queue.Close(); err != nil {
-			w.t.Error(err)
-		}
+	for _, i := range slices.Clone(w.instances) {
+		i.leave()
 	}
 	for _, f := range slices.Backward(w.stop) {
 		f()
+	}
+}
+
+// dial is an instance's own way to Firestore.
+func (i *instance) dial(ctx context.Context, address string) (net.Conn, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.dead {
+		return nil, errors.New("this instance is dead")
+	}
+	c, err := i.world.dial(ctx, address)
+	if err == nil {
+		i.line = append(i.line, c)
+	}
+	return c, err
+}
+
+// die cuts an instance off from everybody, as its death would.
+func (i *instance) die() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.dead = true
+	for _, c := range i.line {
+		_ = c.Close()
+	}
+}
+
+// leave stops an instance and takes it out of the world.
+func (i *instance) leave() {
+	w := i.world
+	w.mu.Lock()
+	w.instances = slices.DeleteFunc(w.instances, func(other *instance) bool { return other == i })
+	w.mu.Unlock()
+	i.cancel()
+	if err := <-i.done; err != nil {
+		w.t.Errorf("a worker ended in %v", err)
+	}
+	if err := i.queue.Close(); err != nil {
+		w.t.Error(err)
 	}
 }
 
@@ -112,17 +150,30 @@ func worldOptions(n int) worker.Options {
 // open makes an instance, which does nothing yet.
 func (w *world) open(o worker.Options) *instance {
 	w.t.Helper()
+	i := &instance{world: w, done: make(chan error, 1)}
 	q, err := queue.Open(w.t.Context(), queue.Options{
-		Project: worldProject, Mail: "mail", State: "_postrider", Emulator: "passthrough:///firestore", Dial: w.dial, Log: zerolog.Nop(),
+		Project: worldProject, Mail: "mail", State: "_postrider", Emulator: "passthrough:///firestore", Dial: i.dial, Log: w.log(o),
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	i := &instance{world: w, queue: q, done: make(chan error, 1)}
-	i.Worker = worker.New(o, q, i, i, zerolog.Nop(), worker.NewMetrics(prometheus.NewRegistry()))
+	i.queue = q
+	i.Worker = worker.New(o, q, i, i, w.log(o), worker.NewMetrics(prometheus.NewRegistry()))
 	i.events = web.Events{Decode: q.Event, Deliver: i.Deliver, Count: func(string) {}, Log: zerolog.Nop()}
+	w.mu.Lock()
 	w.instances = append(w.instances, i)
+	w.mu.Unlock()
 	return i
+}
+
+// log is where an instance logs: with -v among what the test says, for whoever
+// looks into a seed.
+func (w *world) log(o worker.Options) zerolog.Logger {
+	if !testing.Verbose() {
+		return zerolog.Nop()
+	}
+	return zerolog.New(zerolog.ConsoleWriter{Out: w.t.Output(), NoColor: true, TimeFormat: "15:04:05.000"}).
+		With().Timestamp().Str("instance", o.Instance).Logger()
 }
 
 // run has an instance work until the world ends.
@@ -164,6 +215,13 @@ func (i *instance) Send(ctx context.Context, m smtp.Mail) (smtp.Result, error) {
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():
+		return smtp.Result{}, &smtp.Error{Err: ctx.Err()}
+	}
+	i.mu.Lock()
+	dead := i.dead
+	i.mu.Unlock()
+	if dead {
+		<-ctx.Done()
 		return smtp.Result{}, &smtp.Error{Err: ctx.Err()}
 	}
 	w.mu.Lock()

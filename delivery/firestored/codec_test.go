@@ -80,7 +80,10 @@ func TestEncodedDocuments(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 3))
 	d := &dictionary{}
-	for range 5000 {
+	for i := range maxNames - 100 { // so that it is full soon, but not at once
+		d.number(fmt.Sprint("n", i))
+	}
+	for range 2000 {
 		f := anyFields(random, 3)
 		data := d.encode(f)
 		if back := d.decode(data); !sameFields(&pb.Document{Fields: back}, f) {

@@ -25,7 +25,7 @@ func differences() []difference {
 			"a listener is sent what changes, and only that", "a listener with a filter sees documents come and go", "a write that changes nothing is not sent",
 		},
 		emulator: "RESET",
-		doc:      "https://firebase.google.com/docs/firestore/pricing: when you listen to the results of a query, you are charged for a read each time a document in the query results is added or updated",
+		doc:      "https://firebase.google.com/docs/firestore/pricing: when you listen to the results of a query, you are charged for a read each time a document in the result set is added or updated",
 	}, {
 		cases:    []string{"a target wanted once is dropped once it is current"},
 		emulator: "CURRENT RESET c/a{x:1}",
@@ -49,7 +49,7 @@ func differences() []difference {
 			"a transaction that failed is tried again as itself", "of two transactions that read and write one document the second fails",
 		},
 		emulator: "Transaction lock timeout",
-		doc:      contention + "OPTIMISTIC: optimistic transactions do not use database locks to prevent other operations from modifying data; the transaction fails where a document was changed before its commit",
+		doc:      contention + "pessimistic transactions use database locks to prevent other operations from modifying data; common.proto, TransactionOptions.OPTIMISTIC: use optimistic concurrency control for the new transaction",
 	}, {
 		cases:    []string{"a transaction that is over is told in the words that clients look for"},
 		emulator: "Transaction is invalid or closed",

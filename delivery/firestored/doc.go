@@ -10,6 +10,6 @@
 // A database is one lock, its collections (sorted lists of documents with
 // indexes built when a query first wants them) and a log of the latest changes.
 // The log is what makes reads at a past time, transactions and resumed listens
-// exact. Documents are kept as marshalled bytes, and nobody decodes them while
-// holding the lock.
+// exact. Documents are kept encoded, and nobody decodes a collection while holding
+// the lock.
 package firestored

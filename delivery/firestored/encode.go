@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -28,7 +29,7 @@ const (
 	kindTrue      // and nothing else
 	kindInteger   // zigzag
 	kindDouble    // 8 bytes
-	kindTime      // zigzag, microseconds since the epoch
+	kindTime      // zigzag, microseconds since the epoch: the rest is rounded down (comment of Value.timestamp_value)
 	kindString    // text
 	kindBytes     // text
 	kindReference // text
@@ -84,7 +85,7 @@ func (d *dictionary) add(name string) (uint64, bool) {
 		next.names = slices.Clip(known.names)
 	}
 	n := uint64(len(next.names))
-	next.names = append(next.names, string([]byte(name))) // not with the request's text
+	next.names = append(next.names, strings.Clone(name)) // not with the request's text
 	next.numbers[next.names[n]] = n
 	d.known.Store(next)
 	return n, true
@@ -96,7 +97,7 @@ func (d *dictionary) name(n uint64) string { return d.known.Load().names[n] }
 // encode returns the bytes of fields that checkFields has let pass, in a slice
 // that is no longer than needed.
 func (d *dictionary) encode(fields map[string]*pb.Value) []byte {
-	var buffer [1024]byte
+	var buffer [512]byte
 	return slices.Clone(d.appendFields(buffer[:0], fields))
 }
 

@@ -13,7 +13,7 @@ import (
 // TestNoUpdateIsLost counts up one document from many clients at once: by
 // transforms, by transactions and by writes on condition of the update time.
 func TestNoUpdateIsLost(t *testing.T) {
-	const clients, rounds = 8, 25
+	const clients, rounds = 6, 15
 	for name, once := range map[string]func(*rig) error{
 		"transforms":   func(r *rig) error { _, err := r.commit(r.transform("c/n", increment("n", integer(1)))); return err },
 		"transactions": (*rig).countInTransaction,

@@ -1,7 +1,6 @@
 package firestored
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +50,9 @@ type Server struct {
 
 // New returns a server without any document.
 func New(o Options) *Server {
-	o.History = cmp.Or(o.History, usualHistory)
+	if o.History <= 0 {
+		o.History = usualHistory
+	}
 	return &Server{options: o, log: o.Log, databases: map[string]*database{}}
 }
 

@@ -43,6 +43,7 @@ type transaction struct {
 
 	mu        sync.Mutex
 	used      time.Time
+	over      bool                // what follows is not changed any more
 	view      *view               // nil before the first read
 	documents map[string]*version // that were read; nil for those that there were none of
 	queries   []queried
@@ -126,12 +127,12 @@ func (db *database) transaction(id []byte, end bool) (*transaction, error) {
 		delete(t.live, n)
 		return nil, errTransactionOver() // SDKs look for these words before they try again
 	}
-	tx.mu.Lock()
-	tx.used = now
-	tx.mu.Unlock()
 	if end {
 		delete(t.live, n)
 	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	tx.used, tx.over = now, end
 	return tx, nil
 }
 
@@ -165,6 +166,9 @@ func (tx *transaction) noteDocuments(paths []string, versions []*version) {
 	}
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
+	if tx.over {
+		return
+	}
 	for i, path := range paths {
 		tx.documents[path] = versions[i]
 	}
@@ -181,7 +185,9 @@ func (tx *transaction) noteQuery(q *query.Query, found int, last *pb.Document) {
 	}
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	tx.queries = append(tx.queries, queried{query: q, last: last})
+	if !tx.over {
+		tx.queries = append(tx.queries, queried{query: q, last: last})
+	}
 }
 
 // finish ends a transaction, if there is an ID of one, for a commit. The commit

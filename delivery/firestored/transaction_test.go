@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -349,6 +350,29 @@ func TestConflictsInTheLastMoment(t *testing.T) {
 		if test.abort != refused(err, codes.Aborted, contention) || !test.abort && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestTransactionIsReadWhileItEnds is what a client should not do, and what must
+// not harm the server.
+func TestTransactionIsReadWhileItEnds(t *testing.T) {
+	r := newRig(t, Options{})
+	r.mustCommit(r.set("c/a", nil))
+	for range 20 {
+		tx := r.begin(nil)
+		var running sync.WaitGroup
+		for range 4 {
+			running.Go(func() {
+				for range 10 {
+					_, _ = r.within(tx, "c/a")
+					_, _ = r.findIn(tx, selectFrom("c"))
+				}
+			})
+		}
+		if err := r.end(tx, r.set("c/b", nil)); err != nil {
+			t.Error(err)
+		}
+		running.Wait()
 	}
 }
 

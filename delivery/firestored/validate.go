@@ -21,7 +21,7 @@ const (
 )
 
 // checkFields checks the fields of a document or of a map, which lies in depth
-// maps and arrays, and rounds their times down to microseconds.
+// maps and arrays.
 func checkFields(fields map[string]*pb.Value, depth int) error {
 	for name, v := range fields {
 		if err := checkFieldName(name); err != nil {
@@ -83,9 +83,6 @@ func kindOf(v *pb.Value) string {
 func checkTime(t *timestamppb.Timestamp) error {
 	if t.CheckValid() != nil {
 		return invalid("Timestamp seconds exceeds limit for field.")
-	}
-	if t != nil {
-		t.Nanos -= t.Nanos % 1000
 	}
 	return nil
 }
