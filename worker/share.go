@@ -119,9 +119,9 @@ func weight(instance, key string) uint64 {
 	return x ^ x>>33
 }
 
-// changed notes that a document has been seen in a newer version than the one
-// that was left to others: one of them has it.
-func (s *share) changed(d delivery.Snapshot, now time.Time) {
+// claimed notes that there is nothing to be done about a document, in a newer
+// version than the one that was left to others: one of them has it.
+func (s *share) claimed(d delivery.Snapshot, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l := s.waiting[d.ID]; l != nil && l.version.Before(d.UpdateTime) {
@@ -173,7 +173,7 @@ func (s *share) tryLeave(d delivery.Snapshot, settled func(), now time.Time) (ro
 	}
 	if known := s.waiting[d.ID]; known != nil {
 		if known.version.Before(d.UpdateTime) {
-			known.version = d.UpdateTime
+			known.version, known.since = d.UpdateTime, now
 		}
 		before := known.settled
 		known.settled = func() { before(); settled() }

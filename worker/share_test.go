@@ -141,7 +141,7 @@ func TestBusyInstanceIsLeftItsShare(t *testing.T) {
 	begin := time.Now()
 	claim := func(d delivery.Snapshot, at time.Time) {
 		d.UpdateTime = d.UpdateTime.Add(time.Second)
-		s.changed(d, at)
+		s.claimed(d, at)
 	}
 	for i := range 9 {
 		claim(others[i], begin.Add(time.Duration(i)*stagger/2))
@@ -184,5 +184,116 @@ func TestRanksAreStable(t *testing.T) {
 		if n < 1800 || n > 2200 {
 			t.Errorf("%s is first for %d of 10000", name, n)
 		}
+	}
+}
+
+// other returns a document for which another instance is first, or, with false,
+// this one.
+func other(s *share, want bool) delivery.Snapshot {
+	for i := 0; ; i++ {
+		d := delivery.Snapshot{ID: fmt.Sprint("doc-", i), UpdateTime: time.Unix(1, 0)}
+		if s.first(d.ID, time.Now()) != want {
+			return d
+		}
+	}
+}
+
+// Who has not been heard of for five minutes has no rank, and nobody waits for
+// oneself.
+func TestOnlyTheLivingRank(t *testing.T) {
+	now := time.Now()
+	s := newShare("me")
+	s.meet(map[string]time.Time{"me": now, "other": now})
+	d := other(s, true)
+	if s.size(now) != 2 || s.first(d.ID, now.Add(alive-1)) {
+		t.Errorf("%d instances, first %v", s.size(now), s.first(d.ID, now.Add(alive-1)))
+	}
+	if at := now.Add(alive); s.size(at) != 1 || !s.first(d.ID, at) {
+		t.Errorf("when the other is dead: %d instances, first %v", s.size(at), s.first(d.ID, at))
+	}
+	if s.first(other(s, false).ID, now) != true {
+		t.Error("this instance waits for itself")
+	}
+}
+
+// What is left to others is settled once it is seen in a newer version, as often
+// as it was passed on, and not before.
+func TestLeftDocumentIsSettledByItsClaim(t *testing.T) {
+	s := newShare("me")
+	s.meet(map[string]time.Time{"other": time.Now()})
+	d, settled := other(s, true), 0
+	for range 3 {
+		if left, err := s.leave(t.Context(), d, func() { settled++ }); !left || err != nil {
+			t.Fatalf("%v, %v", left, err)
+		}
+	}
+	s.claimed(d, time.Now()) // it is passed on once more
+	if settled != 0 || s.count() != 1 {
+		t.Errorf("the same version: %d settled, %d left", settled, s.count())
+	}
+	edited := d
+	edited.UpdateTime = d.UpdateTime.Add(time.Second)
+	if left, _ := s.leave(t.Context(), edited, func() { settled++ }); !left {
+		t.Fatal("not left")
+	}
+	s.claimed(edited, time.Now())
+	if settled != 0 {
+		t.Error("settled by the version that was left")
+	}
+	claimed := d
+	claimed.UpdateTime = edited.UpdateTime.Add(time.Second)
+	s.claimed(claimed, time.Now())
+	if settled != 4 || s.count() != 0 {
+		t.Errorf("claimed: %d settled, %d left", settled, s.count())
+	}
+}
+
+// A source waits while too much is left to others, and goes on when there is
+// room.
+func TestWhatIsLeftIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShare("me")
+		s.meet(map[string]time.Time{"other": time.Now()})
+		d := other(s, true)
+		for i := range maxWaiting {
+			s.waiting[fmt.Sprint("full-", i)] = &left{settled: func() {}}
+		}
+		source, end := context.WithCancel(t.Context())
+		end()
+		if left, err := s.leave(source, d, func() {}); left || err == nil {
+			t.Errorf("%v, %v", left, err)
+		}
+		done := make(chan bool, 1)
+		go func() {
+			left, _ := s.leave(t.Context(), d, func() {})
+			done <- left
+		}()
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Error("nobody waited")
+		}
+		s.end("full-0", false, time.Now())
+		if !<-done || s.count() != maxWaiting {
+			t.Errorf("%d are left", s.count())
+		}
+	})
+}
+
+// An instance that was too busy to hear of the others' claims gives them time.
+func TestBusyInstanceDoesNotTakeOver(t *testing.T) {
+	s, begin := newShare("me"), time.Now()
+	s.meet(map[string]time.Time{"other": begin})
+	if left, _ := s.leave(t.Context(), other(s, true), func() {}); !left {
+		t.Fatal("not left")
+	}
+	s.keptWaiting(begin.Add(time.Second))
+	if ids := s.due(10, begin.Add(time.Second+stagger-time.Millisecond)); len(ids) > 0 {
+		t.Errorf("%v is due", ids)
+	}
+	if ids := s.due(10, begin.Add(time.Second+stagger+time.Second)); len(ids) != 1 {
+		t.Errorf("%v is due", ids)
+	}
+	if ids := s.due(0, begin.Add(time.Hour)); len(ids) > 0 {
+		t.Errorf("with no hand free %v is due", ids)
 	}
 }

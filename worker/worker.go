@@ -174,8 +174,8 @@ func (w *Worker) finder(take finder) finder {
 	return func(source context.Context, s delivery.Snapshot, settled func()) error {
 		now := time.Now()
 		w.state.hear(now)
-		w.share.changed(s, now)
 		if !actionable(s, now) {
+			w.share.claimed(s, now)
 			settled()
 			return nil
 		}
