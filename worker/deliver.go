@@ -8,36 +8,71 @@ import (
 	"postrider/delivery"
 )
 
+const (
+	// maxQueue is how long an event waits for a hand before it is turned away.
+	// Who sends it gives up after ten seconds (Eventarc's acknowledgement
+	// deadline), and comes back only ten seconds later, with all the others.
+	maxQueue = 5 * time.Second
+
+	// queuePerHand bounds how many wait.
+	queuePerHand = 4
+)
+
 // desk is where documents are handed in that nobody watches for.
 type desk struct {
-	in     chan handedIn
+	in     chan *handedIn
 	closed chan struct{} // when no more are taken
 }
 
 // handedIn is a document that was handed in.
 type handedIn struct {
 	document delivery.Snapshot
-	answer   chan *hold // takes one; nil if there is no hand free
+	gone     <-chan struct{} // closed when who handed it in waits no more
+	answer   chan *hold      // takes one; nil if there is no room to wait
 }
 
-func newDesk() desk { return desk{in: make(chan handedIn), closed: make(chan struct{})} }
+func newDesk() desk { return desk{in: make(chan *handedIn), closed: make(chan struct{})} }
 
-// serve takes what is handed in until ctx ends.
+// serve takes what is handed in until ctx ends, in the order in which it came.
 func (w *Worker) serve(ctx, work context.Context) {
 	defer close(w.desk.closed)
 	w.watching(nil)
+	var queue []*handedIn
 	for {
 		select {
 		case d := <-w.desk.in:
-			held, mine := w.hands.try(d.document)
-			if mine {
-				w.hands.running.Go(func() { w.work(ctx, work, d.document) })
+			if len(queue) >= queuePerHand*cap(w.hands.slots) {
+				d.answer <- nil
+				continue
 			}
-			d.answer <- held
+			queue = append(queue, d)
+		case <-w.hands.freed:
 		case <-ctx.Done():
 			return
 		}
+		for len(queue) > 0 && w.accept(ctx, work, queue[0]) {
+			queue = queue[1:]
+		}
 	}
+}
+
+// accept takes a document in hand, and reports false if no hand is free. One
+// that nobody waits for any more will be handed in again.
+func (w *Worker) accept(ctx, work context.Context, d *handedIn) bool {
+	select {
+	case <-d.gone:
+		return true
+	default:
+	}
+	held, mine := w.hands.try(d.document)
+	if held == nil {
+		return false
+	}
+	if mine {
+		w.hands.running.Go(func() { w.work(ctx, work, d.document) })
+	}
+	d.answer <- held
+	return true
 }
 
 // Deliver hands in a document as it was when an event told of it, and returns
@@ -84,17 +119,25 @@ func (h *hold) verdict(now time.Time) error {
 
 // handIn hands in a document and returns its hold.
 func (w *Worker) handIn(ctx context.Context, s delivery.Snapshot) (*hold, error) {
-	d := handedIn{document: s, answer: make(chan *hold, 1)}
+	waiting, gone := context.WithTimeoutCause(ctx, maxQueue, delivery.ErrFull)
+	defer gone()
+	d := &handedIn{document: s, gone: waiting.Done(), answer: make(chan *hold, 1)}
 	select {
 	case w.desk.in <- d:
 	case <-w.desk.closed:
 		return nil, delivery.ErrStopping
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	case <-waiting.Done():
+		return nil, context.Cause(waiting)
 	}
-	held := <-d.answer
-	if held == nil {
-		return nil, delivery.ErrFull
+	select {
+	case held := <-d.answer:
+		if held == nil {
+			return nil, delivery.ErrFull
+		}
+		return held, nil
+	case <-w.desk.closed:
+		return nil, delivery.ErrStopping
+	case <-waiting.Done():
+		return nil, context.Cause(waiting)
 	}
-	return held, nil
 }

@@ -140,19 +140,32 @@ func TestFullHandsAndTheEndTurnEventsAway(t *testing.T) {
 			return smtp.Result{}, &smtp.Error{Err: ctx.Err()}
 		})
 		shut := o.open(t)
-		answers := make(chan error, 20)
-		for i := range cap(o.hands.slots) + 1 {
+		hands, answers := cap(o.hands.slots), make(chan error, 100)
+		deliver := func(i int) {
 			o.add(fmt.Sprint(i), "")
 			s := o.event(t, fmt.Sprint(i))
 			go func() { answers <- o.Deliver(t.Context(), s) }()
 			synctest.Wait()
 		}
-		if err := <-answers; !errors.Is(err, delivery.ErrFull) {
-			t.Errorf("with all hands full: %v", err)
+		for i := range hands + queuePerHand*hands {
+			deliver(i)
 		}
-		s := o.event(t, "10")
+		if len(answers) > 0 {
+			t.Errorf("turned away although there is room: %v", <-answers)
+		}
+		deliver(1000)
+		if err := <-answers; !errors.Is(err, delivery.ErrFull) {
+			t.Errorf("with no room to wait: %v", err)
+		}
+		time.Sleep(maxQueue)
+		for range queuePerHand * hands {
+			if err := <-answers; !errors.Is(err, delivery.ErrFull) {
+				t.Errorf("after waiting: %v", err)
+			}
+		}
+		s := o.event(t, "1000")
 		shut()
-		for range cap(o.hands.slots) {
+		for range hands {
 			if err := <-answers; !errors.Is(err, delivery.ErrStopping) {
 				t.Errorf("handed back: %v", err)
 			}
@@ -161,6 +174,34 @@ func TestFullHandsAndTheEndTurnEventsAway(t *testing.T) {
 			t.Errorf("after the end: %v", err)
 		}
 		o.want(t, "0", delivery.Pending, 0)
+	})
+}
+
+// A burst of events waits for hands rather than to be told again.
+func TestBurstOfEventsIsWorkedOffAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := pushOffice(func(_ context.Context, m smtp.Mail) (smtp.Result, error) {
+			time.Sleep(time.Second)
+			return accepted(m)
+		})
+		shut := o.open(t)
+		answers := make(chan error, 100)
+		for i := range 4 * cap(o.hands.slots) {
+			o.add(fmt.Sprint(i), fmt.Sprint(i))
+			s := o.event(t, fmt.Sprint(i))
+			go func() { answers <- o.Deliver(t.Context(), s) }()
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		for range 4 * cap(o.hands.slots) {
+			if err := <-answers; err != nil {
+				t.Error(err)
+			}
+		}
+		if n := len(o.mails()); n != 4*cap(o.hands.slots) {
+			t.Errorf("%d mails", n)
+		}
+		shut()
 	})
 }
 

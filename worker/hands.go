@@ -11,6 +11,7 @@ import (
 // is worked on twice at a time, and so many of them at most.
 type hands struct {
 	slots   chan struct{}
+	freed   chan struct{} // holds one when a hand has become free
 	running sync.WaitGroup
 
 	mu   sync.Mutex
@@ -27,7 +28,7 @@ type hold struct {
 }
 
 func newHands(n int) *hands {
-	return &hands{slots: make(chan struct{}, n), held: map[string]*hold{}}
+	return &hands{slots: make(chan struct{}, n), freed: make(chan struct{}, 1), held: map[string]*hold{}}
 }
 
 // take takes a document in hand once there is a hand free, and reports whether
@@ -113,6 +114,10 @@ func (h *hands) release(after delivery.Snapshot, err error, next func(delivery.S
 	close(held.done)
 	delete(h.held, after.ID)
 	<-h.slots
+	select {
+	case h.freed <- struct{}{}:
+	default:
+	}
 	return after, held
 }
 
