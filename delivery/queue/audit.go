@@ -15,9 +15,9 @@ import (
 )
 
 // Audit passes to found every document that has no known state, and every one
-// that was incomplete; some others that are not final may be among them. Each is
-// passed on as it is now, on the caller's goroutine, and nothing more is read
-// while found blocks. The result tells what it came to, as far as it came.
+// that was incomplete, in rare cases twice. Each is passed on as it is now, on the
+// caller's goroutine. While found blocks no more is read than the workers have in
+// hand. The result tells what it came to, as far as it came.
 //
 // No query finds a document that lacks a field. But the number of documents in a
 // range of IDs, less the number of those in a known state, is the number of
@@ -111,9 +111,6 @@ func (a *audit) unfinished(ctx context.Context) error {
 	n := 0
 	err := a.incomplete(ctx, func(ctx context.Context, d *pb.Document) error {
 		n++
-		if settled(d) {
-			return nil
-		}
 		return a.pass(ctx, d)
 	})
 	a.spend(max(1, n))
@@ -241,9 +238,7 @@ func (a *audit) learn(state string) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := &ledger{at: a.current.at, states: a.known.all()}
-	l.used.Store(a.current.used.Load())
-	a.current = l
+	a.current = &ledger{at: a.current.at, states: a.known.all()}
 }
 
 // spend notes so many reads.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"github.com/cenkalti/backoff/v5"
@@ -19,16 +18,22 @@ import (
 	"postrider/delivery"
 )
 
-// ledger is what counts have in common that can be compared: the moment they
-// are made at, and the states they know. It is not changed once it is in use.
+// ledger is what counts have in common that can be compared: the moment they are
+// made at, and the states they know. It is not changed.
 type ledger struct {
 	at     *timestamppb.Timestamp
 	states []string
-	used   atomic.Bool // a count at this moment was answered
 }
 
-// errOutdated says that Firestore no longer answers for a ledger's moment.
-var errOutdated = errors.New("read time is too old")
+// refusesMoment reports whether a call may have been refused because Firestore no
+// longer answers for its moment.
+func refusesMoment(err error) bool {
+	switch status.Code(err) {
+	case codes.FailedPrecondition, codes.InvalidArgument, codes.OutOfRange:
+		return true
+	}
+	return false
+}
 
 // counted is a collection as an audit sees it. Its methods are safe for
 // concurrent use, and repeat by themselves what Firestore may yet answer.
@@ -66,23 +71,7 @@ func (c counter) count(ctx context.Context, s span, l *ledger, known bool) (int,
 		query.Where = c.mail.within(s, l.states)
 	}
 	n, _, err := c.aggregate(ctx, query, l.at, 0)
-	return n, l.judge(err)
-}
-
-// judge notes whether a call at the ledger's moment was answered, and returns
-// errOutdated for one that was refused after others had been answered.
-func (l *ledger) judge(err error) error {
-	if err == nil {
-		l.used.Store(true)
-		return nil
-	}
-	switch status.Code(err) {
-	case codes.FailedPrecondition, codes.InvalidArgument, codes.OutOfRange:
-		if l.used.Load() {
-			return errors.Join(errOutdated, err)
-		}
-	}
-	return err
+	return n, err
 }
 
 // aggregate counts what a query finds at a moment, the present one for nil, up
@@ -156,13 +145,13 @@ func last[T any](recv func() (T, error), wanted func(T) bool) (found T, err erro
 // documents by descending name would need an index of its own.
 func (c counter) edges(ctx context.Context, s span, l *ledger) (first, last string, err error) {
 	if first, err = c.edge(ctx, s, l, pb.StructuredQuery_ASCENDING); err != nil {
-		return "", "", l.judge(err)
+		return "", "", err
 	}
 	last, err = c.edge(ctx, s, l, pb.StructuredQuery_DESCENDING)
 	if status.Code(err) == codes.FailedPrecondition {
 		return first, "", nil
 	}
-	return first, last, l.judge(err)
+	return first, last, err
 }
 
 func (c counter) edge(ctx context.Context, s span, l *ledger, order pb.StructuredQuery_Direction) (string, error) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"sync"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -31,7 +30,7 @@ func (a *audit) examine(ctx context.Context, p part) error {
 		under := cmp.Or(p.ledger, a.now())
 		parts, err := a.step(ctx, &p, under)
 		switch {
-		case errors.Is(err, errOutdated):
+		case refusesMoment(err):
 			if err := a.renew(ctx, under, err); err != nil {
 				return err
 			}
@@ -179,7 +178,7 @@ func (a *audit) weighAll(ctx context.Context, whole part, parts []part) error {
 			if done {
 				return nil
 			}
-			n, m, err := a.weighPart(ctx, parts[i].span, whole)
+			n, m, err := a.weigh(ctx, parts[i].span, whole.ledger)
 			mu.Lock()
 			defer mu.Unlock()
 			parts[i].documents, parts[i].missing = n, m
@@ -194,24 +193,15 @@ func (a *audit) weighAll(ctx context.Context, whole part, parts []part) error {
 	return nil
 }
 
-// weighPart counts a part of whole. Where all documents are in it, so are those
-// that are missed.
-func (a *audit) weighPart(ctx context.Context, s span, whole part) (documents, missing int, err error) {
-	n, err := a.tally(ctx, s, whole.ledger, false)
-	if err != nil || n == 0 {
-		return 0, 0, err
-	}
-	if n == whole.documents {
-		return n, whole.missing, nil
-	}
-	known, err := a.tally(ctx, s, whole.ledger, true)
-	return n, max(n-known, 0), err
-}
-
 // weigh returns how many documents there are in a range, and how many of them
 // are missed.
 func (a *audit) weigh(ctx context.Context, s span, l *ledger) (documents, missing int, err error) {
-	return a.weighPart(ctx, s, part{documents: -1, ledger: l})
+	n, err := a.tally(ctx, s, l, false)
+	if err != nil || n == 0 {
+		return 0, 0, err
+	}
+	known, err := a.tally(ctx, s, l, true)
+	return n, max(n-known, 0), err
 }
 
 // tally makes one count, and notes what it costs.
@@ -227,22 +217,17 @@ func (a *audit) tally(ctx context.Context, s span, l *ledger, known bool) (int, 
 	return n, err
 }
 
-// take reads p and passes on what is not final. A document in a state that is
-// not the program's is nothing to it, but where there are many the rest is better
+// take reads p and passes on what has no state. A document in a state that is not
+// the program's is nothing to it, but where there are many the rest is better
 // counted again with that state known: then it returns errLearned, and p is what
 // is left.
 func (a *audit) take(ctx context.Context, p *part) error {
 	seen, missed := 0, 0
 	err := a.read(ctx, p.span, func(ctx context.Context, d *pb.Document) error {
 		seen++
-		if settled(d) {
-			return nil
-		}
 		state := stateOf(d)
 		if state == "" {
 			missed++
-		}
-		if state == "" || slices.Contains(own(), state) {
 			return a.pass(ctx, d)
 		}
 		a.learn(state)

@@ -1,7 +1,7 @@
 package queue
 
 import (
-	"math"
+	"cmp"
 	"math/bits"
 	"slices"
 	"strings"
@@ -10,9 +10,10 @@ import (
 
 // What an audit costs, in reads: a count one for every thousand index entries
 // that it has begun on, and one at least; a document one. So of a range of n
-// documents, m of which are missed, the two counts of all its parts cost
-// 2n/1000 while the parts are larger than a thousand, whatever their number,
-// and two each below that.
+// documents the two counts of all its parts cost 2n/1000 while the parts are
+// larger than a thousand, whatever their number, and two each below that. To find
+// one document among a thousand by halving costs two reads for each of seven
+// halvings, and the eight documents of the last half.
 const (
 	perRead  = 1000 // index entries
 	fullPart = 930  // documents in a part that is to cost one read; the keys' chance seldom adds seventy
@@ -33,15 +34,6 @@ func partsOf(n, missing, reads, documents int) int {
 		return 0
 	case n <= perRead:
 		return 2
-	}
-	// Parts of a thousand documents or less need no second round of large counts,
-	// but as not all are full, each round of them costs some 8% more than it must.
-	// Few large parts waste a read each, and those with missed documents, one each
-	// at worst, must be counted again.
-	thousands := float64(n) / perRead
-	few := math.Sqrt(2 * float64(missing) * thousands)
-	if 2*few < 0.16*thousands {
-		return max(2, int(few))
 	}
 	return min(fullParts(n), maxParts)
 }
@@ -75,11 +67,12 @@ type letters struct{ first, last rune }
 // minHex is how many digits and letters tell hexadecimal numbers from words.
 const minHex = 12
 
-// alphabetOf returns the alphabet of two IDs from where they differ. Signs count
-// only where there is nothing else: they stand at fixed places, mostly.
+// alphabetOf returns the alphabet of two IDs from where they differ. Of signs it
+// has only those that they differ in: others stand at fixed places, mostly.
 func alphabetOf(lo, hi string) alphabet {
 	common := prefix(lo, hi)
-	seen := []rune(lo[len(common):] + hi[len(common):])
+	lo, hi = lo[len(common):], hi[len(common):]
+	seen := []rune(lo + hi)
 	slices.Sort(seen)
 	digits, upper, lower := letters{'0', '9'}, letters{'A', 'Z'}, letters{'a', 'z'}
 	switch small, large := lower.among(seen), upper.among(seen); {
@@ -96,16 +89,21 @@ func alphabetOf(lo, hi string) alphabet {
 		}
 	}
 	a = append(a, beyondASCII(seen)...)
-	if len(a) > 0 {
-		return a
-	}
-	for _, r := range slices.Compact(seen) {
-		a = append(a, letters{r, r})
+	for _, id := range []string{lo, hi} {
+		if r, _ := utf8.DecodeRuneInString(id); id != "" && r < utf8.RuneSelf && !a.has(r) {
+			a = append(a, letters{r, r})
+		}
 	}
 	if len(a) == 0 {
 		return alphabet{digits, upper, lower}
 	}
+	slices.SortFunc(a, func(x, y letters) int { return cmp.Compare(x.first, y.first) })
 	return a
+}
+
+// has reports whether r is in the alphabet.
+func (a alphabet) has(r rune) bool {
+	return slices.ContainsFunc(a, func(l letters) bool { return l.first <= r && r <= l.last })
 }
 
 // beyondASCII returns the characters beyond ASCII, from the lowest to the highest of
