@@ -32,6 +32,7 @@ func TestRestartsLeaveNothingBehind(t *testing.T) {
 			})
 		})
 	}
+	leave(t, "restarts", fmt.Sprintf("schedules of restarts: %d, seeds %d to %d", *restarts, *restartSeed, *restartSeed+uint64(*restarts)-1))
 }
 
 // company is a world whose instances come and go.

@@ -258,6 +258,10 @@ type balancer struct{ *world }
 
 func (b balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 	b.mu.Lock()
+	if len(b.instances) == 0 {
+		b.mu.Unlock()
+		return nil, errors.New("there is no instance")
+	}
 	i := b.instances[b.random.IntN(len(b.instances))]
 	b.mu.Unlock()
 	answer := httptest.NewRecorder()

@@ -5,6 +5,12 @@
 // A mail costs two writes and no read. A write is conditional on the update
 // time of the snapshot it was decided on, names the delivery fields it sets and
 // no others, and goes out together with whatever other writes are waiting (see
-// batch.go). The watch is one low-level Listen stream that keeps nothing in
-// memory (watch.go); the sweep and the scan are streamed queries (find.go).
+// batch.go).
+//
+// Documents are found by the watch, one low-level Listen stream that keeps
+// nothing but its place (watch.go, stream.go), which is saved where everything
+// before it is settled (marks.go, checkpoint.go); by events (event.go); by the
+// sweep, a streamed query (find.go); and by the audit, which counts (audit.go,
+// divide.go, split.go, count.go). The instances that share a collection know
+// each other by their heartbeats (members.go).
 package queue

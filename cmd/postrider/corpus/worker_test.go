@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	readyLimit = 15 * time.Second
+	readyLimit = time.Minute
 	stopLimit  = 3 * time.Second
 )
 
