@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"sync"
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -29,7 +28,6 @@ const (
 
 // checkpoint is what was saved last.
 type checkpoint struct {
-	mu    sync.Mutex
 	place place
 	found int       // documents passed on by then
 	at    time.Time // by our clock; zero if nothing was saved yet
@@ -50,15 +48,11 @@ func (q *Queue) Checkpoint(ctx context.Context, last bool) error {
 	if q.forgetful {
 		return nil
 	}
+	q.saving.Lock()
+	defer q.saving.Unlock()
 	c := &q.checkpoint
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	low, found := q.marks.lowest()
-	if low.token == nil || string(low.token) == string(c.place.token) {
-		return nil
-	}
-	due := found-c.found >= busyCheckpoint || time.Since(c.at) >= idleCheckpoint
-	if !due && (!last || found == c.found) {
+	if !c.due(low, found, last, time.Now()) {
 		return nil
 	}
 	_, err := q.batch.apply(ctx, &pb.Write{
@@ -71,8 +65,20 @@ func (q *Queue) Checkpoint(ctx context.Context, last bool) error {
 	if err != nil {
 		return fmt.Errorf("save checkpoint: %w", advised(err))
 	}
-	c.place, c.found, c.at = low, found, time.Now()
+	*c = checkpoint{place: low, found: found, at: time.Now()}
 	return nil
+}
+
+// due reports whether it is worth a write to save p, with so many documents
+// passed on.
+func (c checkpoint) due(p place, found int, last bool, now time.Time) bool {
+	switch {
+	case p.token == nil || string(p.token) == string(c.place.token):
+		return false
+	case last:
+		return found > c.found
+	}
+	return found-c.found >= busyCheckpoint || now.Sub(c.at) >= idleCheckpoint
 }
 
 // saved returns the checkpoint, the zero place if there is none, and what time

@@ -63,6 +63,7 @@ type Queue struct {
 	forgetful bool
 
 	marks      marks
+	saving     sync.Mutex // held while a checkpoint is saved
 	checkpoint checkpoint
 	known      known // states, to audits
 }
