@@ -94,7 +94,7 @@ func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot, record de
 		if err == nil || timely {
 			return claimed, lease, err
 		}
-		w.disown(work, s, change, lease)
+		w.disown(work, s, change)
 		if ctx.Err() != nil {
 			return s, lease, err
 		}
@@ -109,13 +109,15 @@ func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot, record de
 const lastWord = time.Second
 
 // disown hands back a claim that was asked for and never answered, in case
-// Firestore has made it all the same.
-func (w *Worker) disown(work context.Context, s delivery.Snapshot, c delivery.Change, lease delivery.Lease) {
-	ctx, cancel := context.WithDeadline(work, lease.Expires)
+// Firestore has made it all the same. It may make it late: nothing was sent under
+// it, so it is handed back even after the lease's end.
+func (w *Worker) disown(work context.Context, s delivery.Snapshot, c delivery.Change) {
+	ctx := work
 	if work.Err() != nil {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(work), lastWord)
+		defer cancel()
 	}
-	defer cancel()
 	unanswered := delivery.Snapshot{ID: s.ID, Fields: c.AppliedTo(s.Fields)}
 	_, err := w.queue.Finish(ctx, unanswered, delivery.Record.Released)
 	w.log.Warn().Str("doc", s.ID).AnErr("err", err).Msg("claim was not answered, handed back")

@@ -88,7 +88,11 @@ func (w *Worker) firstAudit(ctx context.Context) time.Time {
 	if err != nil && ctx.Err() == nil {
 		w.log.Warn().Err(err).Msg("last audit is not known, another follows")
 	}
-	return later(last.Add(jittered(w.options.Audit, rand.Float64())), time.Now().Add(maxIntroduction))
+	now := time.Now()
+	if now.Before(last) { // by a clock that was ahead
+		last = now
+	}
+	return later(last.Add(jittered(w.options.Audit, rand.Float64())), now.Add(maxIntroduction))
 }
 
 // auditOnce makes one audit, and returns when all that it found is taken care

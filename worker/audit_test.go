@@ -128,3 +128,17 @@ func TestNoDocumentStaysUnseen(t *testing.T) {
 		shut()
 	})
 }
+
+// An audit that was noted by a clock far ahead puts off no other.
+func TestAuditOfTheFutureIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(nil)
+		o.queue = &quiet{deaf{Store: o.Store}}
+		_ = o.NoteAudit(t.Context(), time.Now().Add(30*24*time.Hour))
+		shut := o.open(t)
+		o.add("a", "1")
+		time.Sleep(75*time.Minute + maxIntroduction)
+		o.want(t, "a", delivery.Success, 1)
+		shut()
+	})
+}
