@@ -72,13 +72,10 @@ func (q *Queue) Checkpoint(ctx context.Context, last bool) error {
 // due reports whether it is worth a write to save p, with so many documents
 // passed on.
 func (c checkpoint) due(p place, found int, last bool, now time.Time) bool {
-	switch {
-	case p.token == nil || string(p.token) == string(c.place.token):
+	if p.token == nil || string(p.token) == string(c.place.token) {
 		return false
-	case last:
-		return found > c.found
 	}
-	return found-c.found >= busyCheckpoint || now.Sub(c.at) >= idleCheckpoint
+	return last && found > c.found || found-c.found >= busyCheckpoint || now.Sub(c.at) >= idleCheckpoint
 }
 
 // saved returns the checkpoint, the zero place if there is none, and what time

@@ -103,6 +103,7 @@ func TestCheckpointPassesNothingUnsettled(t *testing.T) {
 			return firestored.StreamFault{Cut: codes.Unavailable}
 		}})
 		fill(t, s.Queue, []string{"c"}, func(int, string) string { return "" })
+		synctest.Wait()
 		s.server.SetFaults(firestored.Faults{})
 		if s.saves(t) || len(h.missed) != 1 {
 			t.Errorf("missed something %d times, and a checkpoint is saved", len(h.missed))
