@@ -112,6 +112,9 @@ func (s *Server) unaryFaults(ctx context.Context, req any, info *grpc.UnaryServe
 	}
 	answer, err := handler(applied, req)
 	pause(ctx, fault.Late)
+	if ctx.Err() != nil { // its caller has given up, and may be about to see that
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
 	if fault.Answer != codes.OK {
 		return nil, faultError(fault.Answer)
 	}

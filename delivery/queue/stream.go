@@ -20,6 +20,10 @@ import (
 // nothing.
 const maxSilence = 4 * time.Minute
 
+// maxDocumentSilence is maxSilence of a stream about one document: somebody waits
+// for what it becomes, and an emulator may have lost that.
+const maxDocumentSilence = 10 * time.Second
+
 // errSilent ends a stream that has said nothing for too long.
 var errSilent = errors.New("stream was silent for too long")
 
@@ -117,7 +121,11 @@ var errRecount = errors.New("documents were missed")
 func (q *Queue) listen(ctx context.Context, t target, p *place, l listener) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchdog := time.AfterFunc(q.silence, func() { cancel(errSilent) })
+	silence := q.silence
+	if t.document != "" {
+		silence = min(silence, maxDocumentSilence)
+	}
+	watchdog := time.AfterFunc(silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
 	stream, err := q.client.Listen(q.routed(ctx))
 	if err != nil {
@@ -139,7 +147,7 @@ func (q *Queue) listen(ctx context.Context, t target, p *place, l listener) (hea
 		if err := tell(ctx, l, response, p); err != nil {
 			return heard, err
 		}
-		watchdog.Reset(q.silence)
+		watchdog.Reset(silence)
 	}
 }
 

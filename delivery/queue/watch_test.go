@@ -59,7 +59,7 @@ func (h *holder) settle(what *[]func()) {
 // saves reports whether there is a checkpoint to be saved after a while.
 func (s *stack) saves(t *testing.T) bool {
 	t.Helper()
-	time.Sleep(2 * idleCheckpoint)
+	time.Sleep(2*idleCheckpoint + 7*time.Second) // not when a stream that is idle says so
 	before, _, err := s.saved(t.Context())
 	if err := errors.Join(err, s.Checkpoint(t.Context(), true)); err != nil {
 		t.Error(err)
