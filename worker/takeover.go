@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"postrider/delivery"
@@ -49,9 +50,11 @@ func (w *Worker) takeOver(ctx context.Context, take finder) {
 		}
 		for n := 1; n > 0 && ctx.Err() == nil; n = w.share.count() {
 			await(ctx, nil, stagger/4)
+			var reads sync.WaitGroup
 			for _, id := range w.share.due(w.hands.free(), time.Now()) {
-				w.takeOne(ctx, id, take)
+				reads.Go(func() { w.takeOne(ctx, id, take) })
 			}
+			reads.Wait()
 			w.metrics.left.Set(float64(w.share.count()))
 		}
 	}
