@@ -4,18 +4,20 @@
 # make schedules  thousands of random faults of Firestore, in virtual time
 # make bench   what CHANGELOG and README claim about speed, measured
 # make fuzz    every fuzz test for FUZZTIME each
+# make crash   real workers, killed, frozen and cut over 5,000 documents; and that
+#              it is noticed when a protection is taken out of them
 
 GO       ?= go
 TESTENV   = $(GO) run ./cmd/testenv --
 TESTFLAGS ?=
-FUZZTIME ?= 20s
+FUZZTIME ?= 60s
 
 # The version that .golangci.yml is written for.
 GOLANGCI_VERSION = 2.15.0
 GOLANGCI = $(shell golangci-lint version --short 2>/dev/null | grep -qx $(GOLANGCI_VERSION) && echo golangci-lint \
 	|| echo $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION))
 
-.PHONY: test lint build schedules bench fuzz
+.PHONY: test lint build schedules bench fuzz crash
 
 # The JavaScript engine is a C program in Go, and not ours: with the detector in
 # it too, rendering takes fifty times as long.
@@ -35,8 +37,9 @@ build:
 SCHEDULES ?= 100
 
 schedules:
-	$(GO) test -race -timeout 120m -run "TestEveryMail|TestRestarts" ./cmd/postrider -args -schedules $(SCHEDULES) \
-		-schedule-seed $$(date +%s) -restarts $$((20 * $(SCHEDULES))) -restart-seed $$(date +%s)
+	$(GO) test -race -timeout 120m -run "TestEveryMail|TestEveryRecipient|TestRestarts" ./cmd/postrider -args -schedules $(SCHEDULES) \
+		-schedule-seed $$(date +%s) -restarts $$((20 * $(SCHEDULES))) -restart-seed $$(date +%s) \
+		-moods $$((5 * $(SCHEDULES))) -mood-seed $$(date +%s)
 
 bench:
 	$(TESTENV) $(GO) test -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) ./...
@@ -49,3 +52,10 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
 		done; \
 	done
+
+# CRASHFLAGS, such as -seed 7 -v, are for the run without a mutation.
+CRASHFLAGS ?=
+
+crash:
+	$(GO) run ./cmd/crash $(CRASHFLAGS)
+	@set -e; for mutation in fence low-water margin; do $(GO) run ./cmd/crash -mutate $$mutation; done

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,9 +34,12 @@ type Config struct {
 
 	DefaultFrom    string // empty for none
 	DefaultReplyTo string // empty for none
-	TTL            delivery.TTL
+	Policy         delivery.Policy
 
 	SMTP smtp.Options
+
+	RecipientDomains []string // that mail may go to, as "example.com" and "*.example.org"; nil for all
+	TemplateOnly     bool     // documents bring a template and nothing of their own
 
 	AllowHosts         []string // hosts attachments may be fetched from in any network
 	AllowBuckets       []string // buckets gs:// attachments may come from
@@ -48,16 +50,17 @@ type Config struct {
 	AttachmentTimeout  time.Duration // all fetches of one document
 	TemplateTimeout    time.Duration // one rendering
 
-	Port          int
-	LogLevel      zerolog.Level
-	Concurrency   int           // attempts at once
-	Lease         time.Duration // from claim to lapse
-	LeaseMargin   time.Duration // an attempt ends this long before its lease; shorter than it
-	SweepInterval time.Duration
-	AuditInterval time.Duration
-	Push          bool   // documents come by events instead of the watch
-	Caller        Caller // who may send the events
-	DrainTimeout  time.Duration
+	Port           int
+	LogLevel       zerolog.Level
+	Concurrency    int           // attempts at once
+	Lease          time.Duration // from claim to lapse, if it is not renewed
+	LeaseMargin    time.Duration // an attempt ends this long before its lease; at most half of it
+	AttemptTimeout time.Duration // of one attempt, however often its lease is renewed
+	SweepInterval  time.Duration
+	AuditInterval  time.Duration
+	Push           bool   // documents come by events instead of the watch
+	Caller         Caller // who may send the events
+	DrainTimeout   time.Duration
 
 	// Warnings say what has no effect, or another than it seems, a line each:
 	// settings that the extension lets pass, too.
@@ -73,7 +76,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 	c := Config{
 		DefaultFrom:    r.address("DEFAULT_FROM"),
 		DefaultReplyTo: r.address("DEFAULT_REPLY_TO"),
-		TTL:            r.ttl(),
+		Policy:         r.policy(),
 
 		AllowHosts:         r.hosts("ATTACHMENT_ALLOW_HOSTS"),
 		AllowBuckets:       r.buckets("ATTACHMENT_ALLOW_BUCKETS"),
@@ -84,16 +87,18 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		AttachmentTimeout:  r.duration("ATTACHMENT_TIMEOUT", time.Second, time.Hour),
 		TemplateTimeout:    r.duration("TEMPLATE_TIMEOUT", 10*time.Millisecond, time.Hour),
 
-		Port:          int(r.number("PORT", 1, 65535)),
-		LogLevel:      r.logLevel(),
-		Concurrency:   int(r.number("CONCURRENCY", 1, 10000)),
-		Lease:         r.duration("LEASE_DURATION", 10*time.Second, time.Hour),
-		LeaseMargin:   r.duration("LEASE_MARGIN", time.Second, time.Hour),
-		SweepInterval: r.duration("SWEEP_INTERVAL", time.Second, 10*time.Minute),
-		DrainTimeout:  r.duration("DRAIN_TIMEOUT", time.Millisecond, 10*time.Minute),
+		Port:           int(r.number("PORT", 1, 65535)),
+		LogLevel:       r.logLevel(),
+		Concurrency:    int(r.number("CONCURRENCY", 1, 10000)),
+		Lease:          r.duration("LEASE_DURATION", 10*time.Second, time.Hour),
+		LeaseMargin:    r.duration("LEASE_MARGIN", time.Second, time.Hour),
+		AttemptTimeout: r.duration("ATTEMPT_TIMEOUT", time.Second, time.Hour),
+		SweepInterval:  r.duration("SWEEP_INTERVAL", time.Second, 10*time.Minute),
+		DrainTimeout:   r.duration("DRAIN_TIMEOUT", time.Millisecond, 10*time.Minute),
 	}
 	r.firestore(&c)
 	r.source(&c)
+	r.content(&c)
 	c.SMTP = r.smtp()
 	r.crossCheck(c)
 	if len(r.faults) > 0 {
@@ -104,21 +109,20 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 }
 
 // crossCheck compares settings with each other: what an attempt is made of has
-// to fit into the time an attempt has.
+// to fit into the time an attempt has, and a lease has to leave one time enough
+// to be renewed.
 func (r *reader) crossCheck(c Config) {
-	if c.LeaseMargin >= c.Lease {
-		r.fault("LEASE_MARGIN", fmt.Sprintf("is %s, and LEASE_DURATION is %s", short(c.LeaseMargin), short(c.Lease)),
-			"leave attempts some time: make the margin shorter or the lease longer")
-		return
+	if c.LeaseMargin > c.Lease/2 {
+		r.fault("LEASE_MARGIN", fmt.Sprintf("is %s, more than half of LEASE_DURATION, which is %s", short(c.LeaseMargin), short(c.Lease)),
+			"leave attempts half of their lease: make the margin shorter or the lease longer")
 	}
-	attempt := c.Lease - c.LeaseMargin
 	for _, name := range [...]string{
 		"SMTP_CONNECT_TIMEOUT", "SMTP_GREETING_TIMEOUT", "SMTP_SOCKET_TIMEOUT", "ATTACHMENT_TIMEOUT", "TEMPLATE_TIMEOUT",
 	} {
 		v, err := time.ParseDuration(r.text(name))
-		if r.isSet(name) && err == nil && v >= attempt {
-			r.fault(name, fmt.Sprintf("is %s, and an attempt has only %s (LEASE_DURATION − LEASE_MARGIN)", short(v), short(attempt)),
-				"make it shorter, or LEASE_DURATION longer")
+		if r.isSet(name) && err == nil && v >= c.AttemptTimeout {
+			r.fault(name, fmt.Sprintf("is %s, and an attempt has only %s (ATTEMPT_TIMEOUT)", short(v), short(c.AttemptTimeout)),
+				"make it shorter, or ATTEMPT_TIMEOUT longer")
 		}
 	}
 }
@@ -231,62 +235,6 @@ func (r *reader) buckets(name string) []string {
 		}
 	}
 	return list
-}
-
-// ttl reads when documents expire. The limits keep the time within what
-// Firestore stores, from the year 1 to 9999.
-func (r *reader) ttl() delivery.TTL {
-	const name = "TTL_EXPIRE_VALUE"
-	unit := r.choice("TTL_EXPIRE_TYPE", "never", "hour", "day", "week", "month", "year")
-	if unit == "never" {
-		return delivery.TTL{}
-	}
-	most := 100_000
-	switch unit {
-	case "month":
-		most = 12_000
-	case "year":
-		most = 1_000
-	}
-	v := r.required(name, "7 to keep documents for 7 "+unit+"s")
-	if v == "" {
-		return delivery.TTL{}
-	}
-	n, ok := leadingNumber(v)
-	switch {
-	case !ok || n < -most || n > most:
-		r.fault(name, "is "+quote(v), fmt.Sprintf("write a whole number from 0 to %d", most))
-		return delivery.TTL{}
-	case strconv.Itoa(n) != v:
-		r.warn(name, fmt.Sprintf("is %s and counts as %d", quote(v), n), "write a whole number")
-	case n < 0:
-		r.warn(name, "is "+quote(v)+": documents expire before they are sent", "write a whole number from 0 to "+strconv.Itoa(most))
-	}
-	return delivery.TTL{Unit: unit, Value: n}
-}
-
-// leadingNumber reads the whole number that a value begins with, as
-// JavaScript's parseInt does: decimal, or hexadecimal after 0x.
-func leadingNumber(v string) (int, bool) {
-	digits, base := strings.TrimLeft(v, "+-"), 10
-	if len(v)-len(digits) > 1 {
-		return 0, false
-	}
-	if rest := strings.TrimPrefix(strings.ToLower(digits), "0x"); len(rest) < len(digits) {
-		digits, base = rest, 16
-	}
-	end := 0
-	for end < len(digits) {
-		if _, err := strconv.ParseUint(digits[end:end+1], base, 8); err != nil {
-			break
-		}
-		end++
-	}
-	n, err := strconv.ParseInt(digits[:end], base, 32)
-	if strings.HasPrefix(v, "-") {
-		n = -n
-	}
-	return int(n), err == nil
 }
 
 func (r *reader) logLevel() zerolog.Level {

@@ -64,7 +64,7 @@ func TestDefaultsAreInOrder(t *testing.T) {
 	}
 	if c.Database != "(default)" || c.Port != 8080 || c.LogLevel != zerolog.InfoLevel || c.Concurrency != 64 ||
 		c.Lease != time.Minute || c.LeaseMargin != 10*time.Second || c.DrainTimeout != 8*time.Second ||
-		c.SweepInterval != 45*time.Second || c.TTL != (delivery.TTL{}) || c.MaxAttachmentBytes != 25<<20 ||
+		c.SweepInterval != 45*time.Second || c.Policy.TTL != (delivery.TTL{}) || c.MaxAttachmentBytes != 25<<20 ||
 		c.MaxAttachments != 100 || c.MaxMessageBytes != 35<<20 || c.AttachmentTimeout != 20*time.Second ||
 		c.TemplateTimeout != 2*time.Second {
 		t.Errorf("got %#v", c.settings)
@@ -141,7 +141,7 @@ func TestWrongSettings(t *testing.T) {
 		"negative":                 {env("ATTACHMENT_MAX_BYTES", "-1"), `ATTACHMENT_MAX_BYTES is "-1": write a whole number of at least 1`},
 		"host with a scheme":       {env("ATTACHMENT_ALLOW_HOSTS", "ok.test, http://a.test"), `ATTACHMENT_ALLOW_HOSTS has "http://a.test" in it`},
 		"host with a port":         {env("ATTACHMENT_ALLOW_HOSTS", "a.test:80"), `ATTACHMENT_ALLOW_HOSTS has "a.test:80" in it`},
-		"margin as long as lease":  {env("LEASE_DURATION", "30s", "LEASE_MARGIN", "30s"), "LEASE_MARGIN is 30s, and LEASE_DURATION is 30s"},
+		"margin as long as lease":  {env("LEASE_DURATION", "30s", "LEASE_MARGIN", "30s"), "LEASE_MARGIN is 30s, more than half of LEASE_DURATION, which is 30s: leave attempts half"},
 	} {
 		c.check(t, name)
 	}
@@ -165,7 +165,7 @@ func TestWrongSMTPSettings(t *testing.T) {
 		"password with a line break": {env("SMTP_PASSWORD", "hunter2\n"), "SMTP_PASSWORD has a line break"},
 		"auth type without a URI":    {env("AUTH_TYPE", "oauth2", "SMTP_CONNECTION_URI", ""), `AUTH_TYPE is "oauth2"`},
 		"boolean":                    {env("SMTP_ALLOW_PLAINTEXT_AUTH", "yes"), `SMTP_ALLOW_PLAINTEXT_AUTH is "yes": use one of true, false`},
-		"socket outlives attempt":    {env("SMTP_SOCKET_TIMEOUT", "50s"), "SMTP_SOCKET_TIMEOUT is 50s, and an attempt has only 50s"},
+		"socket outlives attempt":    {env("SMTP_SOCKET_TIMEOUT", "10m"), "SMTP_SOCKET_TIMEOUT is 10m, and an attempt has only 10m (ATTEMPT_TIMEOUT): make it shorter"},
 		"OAuth2 without anything":    {env("AUTH_TYPE", "OAuth2"), "REFRESH_TOKEN is not set"},
 		"OAuth2 with a wrong host":   {env("AUTH_TYPE", "OAuth2", "HOST", "smtp://h"), `HOST is "smtp://h"`},
 		"OAuth2 to 465 without TLS":  {env("AUTH_TYPE", "OAuth2", "OAUTH_PORT", "465"), "OAUTH_SECURE is false, and OAUTH_PORT is 465"},
@@ -204,8 +204,8 @@ func TestTheTTLIsReadAsByTheExtension(t *testing.T) {
 		"1.9": {1, true}, "3x": {3, true}, "0x10": {16, true}, "1e2": {1, true}, "-0X1f": {-31, true},
 	} {
 		c, err := load(env("TTL_EXPIRE_TYPE", "day", "TTL_EXPIRE_VALUE", in))
-		if want := (delivery.TTL{Unit: "day", Value: want.value}); err != nil || c.TTL != want {
-			t.Errorf("%q: got %+v, %v", in, c.TTL, err)
+		if want := (delivery.TTL{Unit: "day", Value: want.value}); err != nil || c.Policy.TTL != want {
+			t.Errorf("%q: got %+v, %v", in, c.Policy.TTL, err)
 		}
 		if warns := len(c.Warnings) > 0; warns != want.warns {
 			t.Errorf("%q: warnings %q", in, c.Warnings)
@@ -213,7 +213,7 @@ func TestTheTTLIsReadAsByTheExtension(t *testing.T) {
 	}
 	for _, in := range []string{"x", "-", "+-1", "--1", "0x", "100001", "-100001", "99999999999", ".5"} {
 		if c, err := load(env("TTL_EXPIRE_TYPE", "day", "TTL_EXPIRE_VALUE", in)); err == nil {
-			t.Errorf("%q: got %+v", in, c.TTL)
+			t.Errorf("%q: got %+v", in, c.Policy.TTL)
 		}
 	}
 }

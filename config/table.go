@@ -23,6 +23,8 @@ type Variable struct {
 const (
 	groupFirestore = "Firestore"
 	groupMail      = "Mail"
+	groupLimits    = "Limits"
+	groupRetry     = "Retry"
 	groupSMTP      = "SMTP server"
 	groupOAuth2    = "SMTP server with AUTH_TYPE=OAuth2"
 	groupContent   = "Attachments and templates"
@@ -34,6 +36,8 @@ func Table() []Variable {
 	return slices.Concat(
 		firestoreVariables(),
 		mailVariables(),
+		limitVariables(),
+		retryVariables(),
 		smtpVariables(),
 		oauth2Variables(),
 		contentVariables(),
@@ -64,8 +68,27 @@ func mailVariables() []Variable {
 		{Group: groupMail, Name: "DEFAULT_REPLY_TO", Private: true, Meaning: "Reply-To of documents without a replyTo."},
 		{Group: groupMail, Name: "TTL_EXPIRE_TYPE", Default: "never", Meaning: "Unit of TTL_EXPIRE_VALUE: never, hour, day, week, month or year. It sets delivery.expireAt, for a TTL policy of Firestore."},
 		{Group: groupMail, Name: "TTL_EXPIRE_VALUE", Meaning: "How many of these units after delivery.startTime a document may be deleted, a whole number. Required unless TTL_EXPIRE_TYPE is never."},
-		{Group: groupMail, Name: "MAX_RECIPIENTS", Default: "1000", Meaning: "Recipients of one mail, and UIDs of one document.", ours: true},
-		{Group: groupMail, Name: "MAX_MESSAGE_BYTES", Default: "36700160", Meaning: "Largest message to send, encoded attachments included.", ours: true},
+	}
+}
+
+func limitVariables() []Variable {
+	return []Variable{
+		{Group: groupLimits, Name: "MAX_RECIPIENTS", Default: "1000", Meaning: "Recipients of one mail, and UIDs of one document.", ours: true},
+		{Group: groupLimits, Name: "MAX_MESSAGE_BYTES", Default: "36700160", Meaning: "Largest message to send, encoded attachments included.", ours: true},
+		{Group: groupLimits, Name: "MAX_PER_DOCUMENT", Default: "100/1h", Meaning: "Attempts of one document within a time, those that somebody asks for by RETRY included: a number from 1 to 1000000, a slash and a time from 1s to 720h, as 20/1h; none for no limit.", ours: true},
+		{Group: groupLimits, Name: "MAX_PER_RECIPIENT", Default: "none", Meaning: "Mails to one address within a time, as 20/1h; none for no limit.", ours: true},
+		{Group: groupLimits, Name: "RECIPIENT_DOMAINS", Meaning: "Domains that mail may be sent to, separated by commas: example.com for the domain itself, *.example.com for those below it. A mail that has a recipient elsewhere is sent to nobody. If it is not set, every domain is allowed.", ours: true},
+		{Group: groupLimits, Name: "TEMPLATE_ONLY", Default: "false", Meaning: "true refuses documents without a template, and those that bring anything the mail would say beside it: subject, text, html, amp or attachments in message, sendGrid, headers, from or replyTo. Names beside recipients' addresses are left out. It takes TEMPLATES_COLLECTION and DEFAULT_FROM.", ours: true},
+	}
+}
+
+func retryVariables() []Variable {
+	return []Variable{
+		{Group: groupRetry, Name: "MAX_ATTEMPTS", Default: "1", Meaning: "Attempts of one mail, 1 to 100: after a failure that may pass it is tried again by itself, and sent to those only who have not got it. With 1 it never is, as by the extension.", ours: true},
+		{Group: groupRetry, Name: "RETRY_MIN_DELAY", Default: "1m", Meaning: "Between the first attempt and the second, 1s to 24h. Each further wait is twice as long; all vary by a quarter at most.", ours: true},
+		{Group: groupRetry, Name: "RETRY_MAX_DELAY", Default: "1h", Meaning: "Longest time between two attempts, 1s to 168h. Not less than RETRY_MIN_DELAY nor more than RETRY_MAX_AGE, to which its default gives way.", ours: true},
+		{Group: groupRetry, Name: "RETRY_MAX_AGE", Default: "24h", Meaning: "How long after its first attempt a mail is still tried again, 1s to 720h.", ours: true},
+		{Group: groupRetry, Name: "RETRY_LAPSED", Default: "never", Meaning: "Whether a mail is tried again whose worker died: never, as by the extension, or before-data, if nothing of it was sent yet, which takes one more write for each mail.", ours: true},
 	}
 }
 
@@ -113,8 +136,9 @@ func workerVariables() []Variable {
 		{Group: groupWorker, Name: "PORT", Default: "8080", Meaning: "Port of health, metrics and pages.", ours: true},
 		{Group: groupWorker, Name: "LOG_LEVEL", Default: "info", Meaning: "debug, info, warn or error.", ours: true},
 		{Group: groupWorker, Name: "CONCURRENCY", Default: "64", Meaning: "Attempts at once, 1 to 10000.", ours: true},
-		{Group: groupWorker, Name: "LEASE_DURATION", Default: "60s", Meaning: "How long a claimed document belongs to the instance that claimed it, 10s to 1h.", ours: true},
-		{Group: groupWorker, Name: "LEASE_MARGIN", Default: "10s", Meaning: "How long before the lease's end an attempt is over: time to write its outcome, and for clocks that differ. Shorter than LEASE_DURATION.", ours: true},
+		{Group: groupWorker, Name: "LEASE_DURATION", Default: "60s", Meaning: "How long a claimed document belongs to the instance that claimed it, 10s to 1h. An attempt that goes on renews it.", ours: true},
+		{Group: groupWorker, Name: "LEASE_MARGIN", Default: "10s", Meaning: "How long before the lease's end an attempt is over, unless the lease was renewed: time to write its outcome. At most half of LEASE_DURATION.", ours: true},
+		{Group: groupWorker, Name: "ATTEMPT_TIMEOUT", Default: "10m", Meaning: "How long one attempt may take in all, 1s to 1h. A mail server may take ten minutes for its final reply (RFC 5321 §4.5.3.2.6).", ours: true},
 		{Group: groupWorker, Name: "SWEEP_INTERVAL", Default: "45s", Meaning: "Between two searches for documents that wait or whose lease has lapsed, 1s to 10m.", ours: true},
 		{Group: groupWorker, Name: "SOURCE", Default: "listen", Meaning: "How new documents come: listen, by a stream from Firestore; push, as events that Eventarc sends to POST /events.", ours: true},
 		{Group: groupWorker, Name: "EVENTS_AUDIENCE", Meaning: "With SOURCE=push: audience of the OIDC token that a caller of /events must show, as pushConfig.oidcToken.audience of the trigger's subscription has it. Leave it unset on Cloud Run, which asks by itself and takes the tokens' signatures off.", ours: true},

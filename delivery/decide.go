@@ -22,8 +22,8 @@ func (a Action) String() string {
 // Complete says whether the document has something to send (see [Complete]).
 //
 // Before its lease ends nobody touches a claimed document; at that very tick it
-// has lapsed. A lapsed mail may have been sent, so it is never claimed again by
-// the program.
+// has lapsed. A lapsed mail may have been sent, so it is not claimed; see
+// [Record.Expired].
 func Decide(r Record, complete bool, now time.Time) Action {
 	if r.Malformed {
 		return Refuse

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"fmt"
 	"testing"
 	"time"
 )
@@ -43,50 +42,5 @@ func TestDecideEveryStateAndMoment(t *testing.T) {
 				t.Errorf("with nothing to send: %v, want %v", got, c.incomplete)
 			}
 		})
-	}
-}
-
-// Every record that any change leaves behind is one that Decide settles: no
-// document is claimed twice, and none stays PROCESSING for ever.
-func TestEveryChangeLeadsToADecision(t *testing.T) {
-	later := now.Add(time.Minute)
-	l := Lease{ID: "a", Expires: later}
-	failed := func(c Class) func(Record) Change {
-		return func(r Record) Change { return r.Failed(&Failure{Class: c}, nil, now) }
-	}
-	changes := map[string]struct {
-		change func(Record) Change
-		want   Action // a minute later
-	}{
-		"claimed":   {func(r Record) Change { return r.Claimed(l, TTL{}, now) }, Expire},
-		"delivered": {func(r Record) Change { return r.Delivered(Sent{Response: "250 ok"}, now) }, Ignore},
-		"transient": {failed(Transient), Ignore},
-		"permanent": {failed(Permanent), Ignore},
-		"unknown":   {failed(Unknown), Ignore},
-		"released":  {Record.Released, Claim},
-		"expired":   {Record.Expired, Ignore},
-		"refused":   {func(r Record) Change { return r.Refused(TTL{}, now) }, Ignore},
-	}
-	for name, c := range changes {
-		for _, s := range []State{None, Pending, Processing, Retry, Success, Error} {
-			t.Run(fmt.Sprintf("%s from %q", name, s), func(t *testing.T) {
-				doc := Fields{"delivery": Fields{"state": string(s)}}
-				if s == None {
-					doc = Fields{}
-				}
-				change := c.change(ReadRecord(doc))
-				r := ReadRecord(change.AppliedTo(doc))
-				if r.State != change.State {
-					t.Errorf("the change says %q, the record %q", change.State, r.State)
-				}
-				want := c.want
-				if (s == Retry || s == Pending) && want == Ignore && name != "expired" && name != "refused" {
-					want = Claim // an operator's wish is obeyed
-				}
-				if got := Decide(r, name != "refused", later); got != want {
-					t.Errorf("decided %v, want %v", got, want)
-				}
-			})
-		}
 	}
 }

@@ -8,20 +8,27 @@
 //
 //	            claim                    delivered
 //	(none) ─────────────► PROCESSING ─────────────────► SUCCESS
-//	   │                   ▲  │  │ └──────────────────► ERROR ◄─────────┐
-//	   │             claim │  │  │ failed, lease lapsed   │             │
-//	   │                   │  │  │                        │ content     │
-//	   │   drained, before │  ▼  │                        │ came        │
-//	   │     the final dot PENDING                        ▼             │
-//	   │                   RETRY ◄── an operator    (as if new)         │
+//	   │                   ▲    │  └──────────────────► ERROR ◄─────────┐
+//	   │             claim │    │    failed, lease lapsed   │           │
+//	   │                   │    │                           │ content   │
+//	   │                   │    ▼                           │ came      │
+//	   │                  PENDING  stopped before the       ▼           │
+//	   │                  RETRY    final dot, or tried  (as if new)     │
+//	   │                    ▲      again later                          │
+//	   │                    └── an operator                             │
 //	   └────────────────────────────────────────────────────────────────┘
 //	        nothing to send (outcome.class = incomplete)
 //
-// SUCCESS and ERROR are final until an operator writes RETRY or PENDING. An
-// ERROR whose class is incomplete is taken up as if new once the document has
-// something to send. An unknown state is left alone: it belongs to a newer
-// version of the program.
+// SUCCESS and ERROR are final until an operator writes RETRY or PENDING; then
+// the mail is sent to all again. An ERROR whose class is incomplete is taken up
+// as if new once the document has something to send. An unknown state is left
+// alone: it belongs to a newer version of the program.
+//
+// What may work later is tried again where [Policy] has it so: until it has come
+// to its end such a mail has a [Series], in which nobody who has got it is sent
+// it again.
 //
 // The fields and their spelling are those of Firebase's Trigger Email
-// extension; leaseId, nextAttemptTime, recipients and outcome are added.
+// extension; leaseId, leasePhase, nextAttemptTime, recipients, outcome, retry,
+// recent and reached are added.
 package delivery

@@ -49,6 +49,9 @@ type Failure struct {
 	// Explain says cause and remedy to whoever reads the document.
 	Explain string
 
+	MessageID    string   // by which to look for a mail of unknown fate; empty if there is none
+	Conversation []string // how the transaction of such a mail ended, redacted
+
 	Err error // the cause, for the log; may be nil
 }
 

@@ -3,6 +3,7 @@ package delivery
 import (
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // Status is what became of one recipient.
@@ -12,6 +13,7 @@ const (
 	Accepted Status = "accepted" // 2xx
 	Rejected Status = "rejected" // 5xx
 	Deferred Status = "pending"  // 4xx, or never answered: the address is still owed
+	Unsure   Status = "unknown"  // the message was sent, and its reply never came
 )
 
 // Recipient is one address of the envelope and the server's verdict on it.
@@ -21,29 +23,30 @@ type Recipient struct {
 	Code         int    // reply code to RCPT TO
 	EnhancedCode string // as in "5.1.1"; empty if none
 	Reply        string // all lines, code included
+	Attempt      int64  // on which it was said, counted from 1
 }
 
 // info returns delivery.info. Rejected holds 5xx and pending 4xx: a departure
 // from the extension, whose library puts both in rejected, and what the
 // documentation of the field has always promised.
-func info(s Sent) Fields {
+func info(messageID, response string, recipients []Recipient) Fields {
 	by := map[Status][]any{Accepted: {}, Rejected: {}, Deferred: {}}
-	for _, r := range s.Recipients {
+	for _, r := range recipients {
 		by[r.Status] = append(by[r.Status], r.Address)
 	}
 	return Fields{
-		"messageId":       s.MessageID,
+		"messageId":       messageID,
 		"accepted":        by[Accepted],
 		"rejected":        by[Rejected],
 		"pending":         by[Deferred],
-		"response":        s.Response,
+		"response":        response,
 		"sendgridQueueId": nil,
 	}
 }
 
 // recipientFields returns delivery.recipients: who got which reply on which
 // attempt.
-func recipientFields(recipients []Recipient, attempt int64) []any {
+func recipientFields(recipients []Recipient) []any {
 	list := make([]any, len(recipients))
 	for i, r := range recipients {
 		list[i] = Fields{
@@ -52,20 +55,55 @@ func recipientFields(recipients []Recipient, attempt int64) []any {
 			"code":         int64(r.Code),
 			"enhancedCode": r.EnhancedCode,
 			"reply":        r.Reply,
-			"attempt":      attempt,
+			"attempt":      r.Attempt,
 		}
 	}
 	return list
 }
 
-// outcome returns delivery.outcome of a failure.
+// outcome returns delivery.outcome.
 func outcome(f *Failure) Fields {
-	return Fields{
-		"class":        string(f.Class),
-		"phase":        string(f.Phase),
-		"code":         int64(f.Code),
-		"enhancedCode": f.EnhancedCode,
-		"explain":      f.Explain,
+	o := Fields{"class": string(f.Class), "phase": string(f.Phase), "code": int64(f.Code)}
+	if f.Class != Delivered || f.Explain != "" {
+		o["enhancedCode"], o["explain"] = f.EnhancedCode, f.Explain
+	}
+	if f.MessageID != "" {
+		o["messageId"] = f.MessageID
+	}
+	if len(f.Conversation) > 0 {
+		lines := make([]any, len(f.Conversation))
+		for i, line := range f.Conversation {
+			lines[i] = line
+		}
+		o["conversation"] = lines
+	}
+	return o
+}
+
+// expired is the failure of a lapsed lease. Unsent says that the mail provably
+// never came to DATA.
+func expired(lease string, unsent bool) *Failure {
+	f := &Failure{Class: Unknown, Phase: PhaseLease, Message: LeaseExpired, Explain: "the worker that had claimed this document ended, " +
+		"or lost Firestore, before it could record what became of the mail, which may or may not have been sent; " +
+		"ask the mail server's log"}
+	if lease != "" {
+		f.Explain += " (a Message-ID that is not the document's own begins with <" + lease + "@)"
+	}
+	f.Explain += ", then set delivery.state to RETRY to send it again"
+	if unsent {
+		f.Class = Transient
+		f.Explain = "the worker that had claimed this document ended before it sent anything; " +
+			"look into its log, then set delivery.state to RETRY to send the mail"
+	}
+	return f
+}
+
+func tooOften(limit Rate, until time.Time) *Failure {
+	return &Failure{
+		Class: Permanent, Phase: PhaseDecode,
+		Message: fmt.Sprintf("Error: Document was attempted too often: %d attempts within %s are allowed (MAX_PER_DOCUMENT)", limit.N, limit.Per),
+		Explain: fmt.Sprintf("something has set delivery.state to RETRY or PENDING again and again; stop it, and if the mail is still wanted set RETRY after %s, "+
+			"or raise MAX_PER_DOCUMENT", until.UTC().Format(time.RFC3339)),
 	}
 }
 

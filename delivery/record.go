@@ -28,6 +28,13 @@ type Record struct {
 	Lease       Lease     // of the claim while Processing
 	Class       Class     // of the last outcome
 	Error       string    // delivery.error; "" for null
+	Start       time.Time // when the document was first seen
+	Series      Series    // of attempts that has not come to its end
+	Recent      Window    // attempts of late; zero if there were few
+
+	recipients []any  // delivery.recipients
+	messageID  string // delivery.info.messageId
+	response   string // delivery.info.response
 
 	// Malformed says that there is a delivery field with no state in it: not a
 	// map, or a map whose state is missing or not a string. The extension
@@ -39,7 +46,18 @@ type Record struct {
 type Lease struct {
 	ID      string    // which claim this is: the fence where update times can't tell
 	Expires time.Time // UTC; zero if there is none
+	Phase   Reach
 }
+
+// Reach is how far the attempt under a lease has come, where that is written
+// down: it says what became of a mail whose worker died.
+type Reach string
+
+// The zero Reach tells nothing: under [Policy] without RetryLapsed none is kept.
+const (
+	ReachClaimed Reach = "claimed" // nothing was sent
+	ReachSending Reach = "sending" // a connection was in hand: anything may have been sent
+)
 
 // Names of the fields under delivery.
 const (
@@ -55,6 +73,10 @@ const (
 	fieldNextAttempt = "nextAttemptTime"
 	fieldRecipients  = "recipients"
 	fieldOutcome     = "outcome"
+	fieldLeasePhase  = "leasePhase"
+	fieldRetry       = "retry"
+	fieldRecent      = "recent"
+	fieldReached     = "reached"
 )
 
 // ReadRecord reads the record of a document. What has the wrong type counts as
@@ -71,13 +93,21 @@ func ReadRecord(doc Fields) Record {
 	}
 	r := Record{
 		State:       State(text(f[fieldState])),
-		Attempts:    min(number(f[fieldAttempts]), maxAttempts),
+		Attempts:    count(f[fieldAttempts]),
 		NextAttempt: moment(f[fieldNextAttempt]),
-		Lease:       Lease{ID: text(f[fieldLeaseID]), Expires: moment(f[fieldLeaseExpire])},
+		Lease:       Lease{ID: text(f[fieldLeaseID]), Expires: moment(f[fieldLeaseExpire]), Phase: Reach(text(f[fieldLeasePhase]))},
 		Error:       text(f[fieldError]),
+		Start:       moment(f[fieldStartTime]),
+		Series:      readSeries(f[fieldRetry]),
+		Recent:      readWindow(f[fieldRecent]),
 	}
 	if o, ok := f[fieldOutcome].(Fields); ok {
 		r.Class = Class(text(o["class"]))
+	}
+	if r.Series.Open() {
+		r.recipients, _ = f[fieldRecipients].([]any)
+		info, _ := f[fieldInfo].(Fields)
+		r.messageID, r.response = text(info["messageId"]), text(info["response"])
 	}
 	r.Malformed = r.State == None
 	return r
@@ -118,6 +148,9 @@ func number(v any) int64 {
 	}
 	return 0
 }
+
+// count returns a number of attempts as far as it is believed.
+func count(v any) int64 { return min(number(v), maxAttempts) }
 
 func moment(v any) time.Time {
 	t, _ := v.(time.Time)

@@ -26,17 +26,39 @@ func TestReadRecordTakesWrongTypesForAbsent(t *testing.T) {
 			Fields{"state": int64(1)}, Record{Malformed: true},
 		},
 		"wrong types throughout": {
-			Fields{"state": "RETRY", "attempts": "many", "leaseExpireTime": "soon", "leaseId": int64(1), "outcome": "x", "error": int64(3)},
+			Fields{
+				"state": "RETRY", "attempts": "many", "leaseExpireTime": "soon", "leaseId": int64(1), "outcome": "x", "error": int64(3),
+				"leasePhase": true, "startTime": "then", "retry": "a", "recent": []any{}, "recipients": "all", "info": "none",
+			},
 			Record{State: Retry},
 		},
 		"whole": {
 			Fields{"state": "PROCESSING", "attempts": 2.0, "leaseExpireTime": now, "leaseId": "a", "nextAttemptTime": now, "outcome": Fields{"class": "transient"}, "error": "e"},
 			Record{State: Processing, Attempts: 2, Lease: Lease{ID: "a", Expires: now}, NextAttempt: now, Class: Transient, Error: "e"},
 		},
+		"whole, with a series": {
+			Fields{
+				"state": "PROCESSING", "startTime": now, "leasePhase": "sending", "recipients": []any{Fields{}},
+				"retry":  Fields{"attempts": int64(1), "since": now, "id": "a", "lapses": int64(2)},
+				"recent": Fields{"since": now, "attempts": int64(3)}, "info": Fields{"messageId": "m", "response": "250"},
+			},
+			Record{
+				State: Processing, Start: now, Lease: Lease{Phase: ReachSending}, recipients: []any{Fields{}},
+				Series: Series{Attempts: 1, Since: now, ID: "a", Lapses: 2}, Recent: Window{Since: now, Attempts: 3}, messageID: "m", response: "250",
+			},
+		},
+		"a series without an ID is none": {
+			Fields{"state": "PENDING", "retry": Fields{"attempts": int64(1), "since": now}, "recipients": []any{Fields{}}, "info": Fields{"messageId": "m"}},
+			Record{State: Pending},
+		},
+		"more attempts than can be": {
+			Fields{"state": "PENDING", "attempts": int64(math.MaxInt64), "retry": Fields{"attempts": int64(math.MaxInt64), "id": "a"}},
+			Record{State: Pending, Attempts: maxAttempts, Series: Series{Attempts: maxAttempts, ID: "a"}},
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := ReadRecord(Fields{"delivery": c.delivery}); got != c.want {
+			if got := ReadRecord(Fields{"delivery": c.delivery}); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 		})
@@ -45,7 +67,7 @@ func TestReadRecordTakesWrongTypesForAbsent(t *testing.T) {
 
 func TestClaimOfANewDocumentBeginsItsRecord(t *testing.T) {
 	at := now.Add(123456789 * time.Nanosecond)
-	c := Record{}.Claimed(Lease{ID: "a", Expires: at.Add(time.Minute)}, TTL{Unit: "day", Value: 5}, at)
+	c := Record{}.Claimed(Lease{ID: "a", Expires: at.Add(time.Minute)}, Policy{TTL: TTL{Unit: "day", Value: 5}}, at)
 	kept := at.Truncate(time.Microsecond)
 	want := Fields{
 		"state": "PROCESSING", "leaseId": "a", "leaseExpireTime": kept.Add(time.Minute),
@@ -57,7 +79,7 @@ func TestClaimOfANewDocumentBeginsItsRecord(t *testing.T) {
 }
 
 func TestClaimOfAWaitingDocumentKeepsItsRecord(t *testing.T) {
-	c := Record{State: Pending, Attempts: 3, NextAttempt: now}.Claimed(Lease{ID: "a", Expires: now}, TTL{Unit: "day", Value: 1}, now)
+	c := Record{State: Pending, Attempts: 3, NextAttempt: now}.Claimed(Lease{ID: "a", Expires: now}, Policy{TTL: TTL{Unit: "day", Value: 1}}, now)
 	if got, want := c.Paths(), []string{"leaseExpireTime", "leaseId", "nextAttemptTime", "state"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("writes %v, want %v", got, want)
 	}
@@ -65,13 +87,13 @@ func TestClaimOfAWaitingDocumentKeepsItsRecord(t *testing.T) {
 
 func TestIncompleteDocumentStartsAfreshOnceItHasContent(t *testing.T) {
 	doc := Fields{"to": "a@b.test"}
-	doc = Record{}.Refused(TTL{}, now).AppliedTo(doc)
+	doc = Record{}.Refused(Policy{}, now).AppliedTo(doc)
 	r := ReadRecord(doc)
 	if r.State != Error || r.Class != Incomplete || r.Attempts != 0 {
 		t.Fatalf("after refusal: %+v", r)
 	}
 	later := now.Add(time.Hour)
-	doc = r.Claimed(Lease{ID: "a", Expires: later}, TTL{}, later).AppliedTo(doc)
+	doc = r.Claimed(Lease{ID: "a", Expires: later}, Policy{}, later).AppliedTo(doc)
 	got := doc["delivery"].(Fields)
 	if !got["startTime"].(time.Time).Equal(later) || got["error"] != nil || got["outcome"] != nil {
 		t.Errorf("after claim: %v", got)
@@ -80,20 +102,23 @@ func TestIncompleteDocumentStartsAfreshOnceItHasContent(t *testing.T) {
 
 func TestDeliveredSortsRecipientsByVerdict(t *testing.T) {
 	r := Record{State: Processing, Attempts: 1, Lease: Lease{ID: "a"}}
-	c := r.Delivered(Sent{
+	c := r.Ended(Attempt{
 		MessageID: "<a@b.test>", Response: "250-one\n250 two",
 		Recipients: []Recipient{
 			{Address: "x@b.test", Status: Accepted, Code: 250, Reply: "250 ok"},
 			{Address: "y@b.test", Status: Rejected, Code: 550, Reply: "550 no"},
 			{Address: "z@b.test", Status: Deferred, Code: 450, Reply: "450 later"},
 		},
-	}, now)
+	}, Policy{}, 0, now)
 	want := Fields{
 		"messageId": "<a@b.test>", "response": "250-one\n250 two", "sendgridQueueId": nil,
 		"accepted": []any{"x@b.test"}, "rejected": []any{"y@b.test"}, "pending": []any{"z@b.test"},
 	}
 	if !reflect.DeepEqual(c.Set["info"], want) {
 		t.Errorf("info %v\nwant %v", c.Set["info"], want)
+	}
+	if o := c.Set["outcome"].(Fields); c.State != Success || o["class"] != "delivered" || o["phase"] != "message" || o["code"] != int64(250) {
+		t.Errorf("%s, outcome %v", c.State, o)
 	}
 	if c.Set["attempts"] != int64(2) || c.Set["leaseExpireTime"] != nil || c.Set["error"] != nil {
 		t.Errorf("record %v", c.Set)
@@ -124,8 +149,8 @@ func TestAppliedKnowsItsOwnEnd(t *testing.T) {
 func TestAnOperatorsWishOutlivesTheAttempt(t *testing.T) {
 	for _, s := range []State{Retry, Pending} {
 		for name, c := range map[string]Change{
-			"delivered": Record{State: s}.Delivered(Sent{}, now),
-			"failed":    Record{State: s}.Failed(&Failure{}, nil, now),
+			"delivered": Record{State: s}.Ended(Attempt{}, Policy{}, 0, now),
+			"failed":    Record{State: s}.Ended(Attempt{Failure: &Failure{}}, Policy{}, 0, now),
 		} {
 			if _, written := c.Set["state"]; written || c.State != s {
 				t.Errorf("%s under %s writes state %v", name, s, c.Set["state"])
@@ -136,10 +161,10 @@ func TestAnOperatorsWishOutlivesTheAttempt(t *testing.T) {
 
 // What is handed back before it was sent is still wanted, and nothing more.
 func TestReleaseKeepsAnOperatorsWish(t *testing.T) {
-	if c := (Record{State: Processing}).Released(); c.State != Pending || c.Set["state"] != "PENDING" || len(c.Set) != 2 {
+	if c := (Record{State: Processing}).Released(now); c.State != Pending || c.Set["state"] != "PENDING" || len(c.Set) != 2 {
 		t.Errorf("from PROCESSING: %+v", c)
 	}
-	c := Record{State: Retry}.Released()
+	c := Record{State: Retry}.Released(now)
 	if _, written := c.Set["state"]; written || c.State != Retry {
 		t.Errorf("from RETRY: %+v", c)
 	}
@@ -148,7 +173,7 @@ func TestReleaseKeepsAnOperatorsWish(t *testing.T) {
 // A worker whose lease lapsed must not find it in the record again.
 func TestExpiryTakesTheLeaseAway(t *testing.T) {
 	doc := Fields{"delivery": Fields{"state": "PROCESSING", "leaseId": "a", "leaseExpireTime": now, "attempts": int64(2)}}
-	got := Record{}.Expired().AppliedTo(doc)["delivery"].(Fields)
+	got := Record{}.Expired(Policy{}, 0, now).AppliedTo(doc)["delivery"].(Fields)
 	if _, there := got["leaseId"]; there || got["state"] != "ERROR" || got["attempts"] != int64(2) || got["leaseExpireTime"] != now {
 		t.Errorf("%v", got)
 	}
@@ -157,7 +182,7 @@ func TestExpiryTakesTheLeaseAway(t *testing.T) {
 // The recipients of an earlier attempt say nothing about a later one.
 func TestEndForgetsEarlierRecipients(t *testing.T) {
 	doc := Fields{"delivery": Fields{"state": "PROCESSING", "recipients": []any{Fields{"address": "a@b.test"}}}}
-	got := ReadRecord(doc).Failed(&Failure{Message: "Error: Timeout"}, nil, now).AppliedTo(doc)["delivery"].(Fields)
+	got := ReadRecord(doc).Ended(Attempt{Failure: &Failure{Message: "Error: Timeout"}}, Policy{}, 0, now).AppliedTo(doc)["delivery"].(Fields)
 	if _, there := got["recipients"]; there {
 		t.Errorf("%v", got)
 	}

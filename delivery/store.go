@@ -27,6 +27,9 @@ var (
 	// ErrElsewhere: another instance has claimed the document, and may yet fail.
 	ErrElsewhere = errors.New("document is claimed by another instance")
 
+	// ErrUnavailable: the mail server can't be used; later it will.
+	ErrUnavailable = errors.New("the mail server can't be used")
+
 	// ErrStopping: it takes no more documents.
 	ErrStopping = errors.New("the worker is stopping")
 )

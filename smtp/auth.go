@@ -123,8 +123,8 @@ func (s *session) authenticateToken(ctx context.Context, t *tokens) *Error {
 	}
 	token, err := t.token(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = cancelled(ctx)
+		if why := over(ctx); why != nil {
+			err = why
 		}
 		return &Error{Stage: StageAuth, Command: command, Err: err}
 	}

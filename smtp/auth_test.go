@@ -24,7 +24,7 @@ func TestEachMechanismLogsIn(t *testing.T) {
 		for _, password := range []Secret{"p@ss:w/rd%& ü", "wrong"} {
 			b := smtptest.Behaviour{AuthUsers: map[string]string{"u=ser,@x.test": "p@ss:w/rd%& ü"}, AuthMechs: []string{mech}}
 			s := sink(t, b)
-			_, err := pool(t, s.Addr(), Options{Username: "u=ser,@x.test", Password: password}).Send(t.Context(), letter())
+			_, err := pool(t, s.Addr(), Options{Username: "u=ser,@x.test", Password: password}).Send(t.Context(), t.Context(), letter())
 			if right := password != "wrong"; right != (err == nil) {
 				t.Errorf("%s with %s password: %v", mech, map[bool]string{true: "the", false: "another"}[right], err)
 			}
@@ -134,9 +134,7 @@ func TestAuthDoesNotGoOnForEver(t *testing.T) {
 	lines := make(chan []string, 1)
 	go func() { lines <- challengeForEver(l) }()
 	p := pool(t, l.Addr().String(), Options{Username: "u", Password: "p"})
-	m := letter()
-	m.Deadline = time.Now().Add(5 * time.Second)
-	_, err = p.Send(t.Context(), m)
+	_, err = p.Send(t.Context(), within(t, 5*time.Second), letter())
 	expect(t, err, StageAuth, CauseProtocol, true)
 	got := <-lines // EHLO, AUTH, the answers, "*"
 	if len(got) != maxRounds+3 || got[len(got)-1] != "*" {
@@ -171,14 +169,14 @@ func challengeForEver(l net.Listener) (lines []string) {
 func TestAuthIsSkippedWhereItIsNotOffered(t *testing.T) {
 	t.Parallel()
 	s := sink(t, smtptest.Behaviour{})
-	if _, err := pool(t, s.Addr(), Options{Username: "u", Password: "p"}).Send(t.Context(), letter()); err != nil {
+	if _, err := pool(t, s.Addr(), Options{Username: "u", Password: "p"}).Send(t.Context(), t.Context(), letter()); err != nil {
 		t.Error(err)
 	}
-	if _, err := pool(t, s.Addr(), Options{Username: "u"}).Send(t.Context(), letter()); err != nil {
+	if _, err := pool(t, s.Addr(), Options{Username: "u"}).Send(t.Context(), t.Context(), letter()); err != nil {
 		t.Error(err)
 	}
 	s = sink(t, smtptest.Behaviour{Ehlo: "502 no", AuthUsers: map[string]string{"u": "p"}, RequireAuth: true})
-	if _, err := pool(t, s.Addr(), Options{Username: "u", Password: "p"}).Send(t.Context(), letter()); err != nil {
+	if _, err := pool(t, s.Addr(), Options{Username: "u", Password: "p"}).Send(t.Context(), t.Context(), letter()); err != nil {
 		t.Errorf("after HELO it is tried: %v", err)
 	}
 }
@@ -186,7 +184,7 @@ func TestAuthIsSkippedWhereItIsNotOffered(t *testing.T) {
 func TestMissingCredentialsNameTheMechanism(t *testing.T) {
 	t.Parallel()
 	s := sink(t, smtptest.Behaviour{AuthUsers: map[string]string{"u": "p"}})
-	_, err := pool(t, s.Addr(), Options{Username: "u"}).Send(t.Context(), letter())
+	_, err := pool(t, s.Addr(), Options{Username: "u"}).Send(t.Context(), t.Context(), letter())
 	if e := failure(t, err); !errors.Is(e, ErrMissingCredentials) || e.Command != "AUTH PLAIN" {
 		t.Errorf("got %v", e)
 	}
@@ -201,7 +199,7 @@ func TestSecretsAreTakenOutOfReplies(t *testing.T) {
 			AuthUsers: map[string]string{}, AuthMechs: []string{mech},
 			AuthReply: "535-5.7.8 Bad credentials user:wr0ngpw (" + blob + ")\n535 5.7.8 " + b64([]byte("wr0ngpw")),
 		})
-		_, err := pool(t, s.Addr(), Options{Username: "user", Password: "wr0ngpw"}).Send(t.Context(), letter())
+		_, err := pool(t, s.Addr(), Options{Username: "user", Password: "wr0ngpw"}).Send(t.Context(), t.Context(), letter())
 		e := failure(t, err)
 		for _, secret := range []string{"wr0ngpw", b64([]byte("wr0ngpw"))} {
 			if strings.Contains(fmt.Sprintf("%v %+v %v", e, e.Reply, e.Reply), secret) {
@@ -262,7 +260,7 @@ func TestAnAccessTokenIsKeptAndReplacedOnceWhenRefused(t *testing.T) {
 	s := sink(t, users("token1"))
 	p := pool(t, s.Addr(), withToken(s, i))
 	for range 3 { // each on its own connection
-		if _, err := p.Send(t.Context(), letter()); err != nil {
+		if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -272,7 +270,7 @@ func TestAnAccessTokenIsKeptAndReplacedOnceWhenRefused(t *testing.T) {
 	if err := s.SetBehaviour(users("token2")); err != nil { // token1 is revoked
 		t.Fatal(err)
 	}
-	if _, err := p.Send(t.Context(), letter()); err != nil {
+	if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 		t.Error(err)
 	}
 	if n := issued.Load(); n != 2 {
@@ -282,7 +280,7 @@ func TestAnAccessTokenIsKeptAndReplacedOnceWhenRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := s.Stats().Connections
-	_, err := p.Send(t.Context(), letter())
+	_, err := p.Send(t.Context(), t.Context(), letter())
 	e := expect(t, err, StageAuth, CauseReply, false)
 	if n := issued.Load(); n != 3 || e.Reply.Code != 535 || s.Stats().Connections != before+2 {
 		t.Errorf("%d tokens, %d connections, %v", n, s.Stats().Connections-before, e)
@@ -299,7 +297,7 @@ func TestATokenRefusalSaysWhy(t *testing.T) {
 			return status, map[string]string{"error": "invalid_grant", "error_description": "refresh is no good"}
 		})
 		s := sink(t, smtptest.Behaviour{ImplicitTLS: true, AuthUsers: map[string]string{}, AuthMechs: []string{"XOAUTH2"}})
-		_, err := pool(t, s.Addr(), withToken(s, i)).Send(t.Context(), letter())
+		_, err := pool(t, s.Addr(), withToken(s, i)).Send(t.Context(), t.Context(), letter())
 		e := expect(t, err, StageAuth, CauseToken, temporary)
 		if !strings.Contains(e.Error(), "invalid_grant") || strings.Contains(e.Error(), "refresh is") {
 			t.Errorf("got %v", e)

@@ -34,11 +34,11 @@ func BenchmarkSend(b *testing.B) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			m := m
-			m.Deadline = time.Now().Add(time.Minute)
-			if _, err := p.Send(context.Background(), m); err != nil {
+			limit, stop := context.WithTimeout(context.Background(), time.Minute)
+			if _, err := p.Send(context.Background(), limit, m); err != nil {
 				b.Error(err)
 			}
+			stop()
 		}
 	})
 	b.StopTimer()

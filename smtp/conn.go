@@ -17,27 +17,47 @@ import (
 const chunk = 64 << 10
 
 // conn is a connection to a server on which every operation has a deadline.
-// One goroutine uses it at a time; only cut may come from another.
+// One goroutine uses it at a time; only a context that is watched cuts in from
+// another.
 type conn struct {
 	raw    net.Conn // TCP: deadlines are set here, below TLS
 	stream net.Conn // raw, or TLS over it
 	in     *bufio.Reader
-	limit  time.Time // no operation lasts longer than this; zero for no limit
 
 	// discreet is set once credentials were sent: a line that is no reply is not
 	// quoted then, for it may repeat them.
 	discreet bool
 
-	mu   sync.Mutex // guards what follows, and setting deadlines on raw
-	turn int        // counts calls of watch
-	cut  error      // why operations are refused; nil while they are not
+	caller leash // ends what the caller stops; it is let go at the final dot
+	limit  leash // ends everything when the attempt's time is over
+
+	mu sync.Mutex // taken to set a deadline on raw: no operation begins unseen by a cut
+}
+
+// leash is what a context holds a connection by.
+type leash struct {
+	over   func() error  // why operations are refused, nil while they are not; nil if no context holds it
+	off    func() bool   // lets go; nil if no context holds it
+	cut    func()        // interrupts what is going on
+	landed chan struct{} // has a value when cut has run
 }
 
 func newConn(raw net.Conn) *conn {
 	c := &conn{raw: raw}
+	for _, l := range c.leashes() {
+		l.landed = make(chan struct{}, 1)
+		l.cut = func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			_ = c.raw.SetDeadline(time.Unix(1, 0))
+			l.landed <- struct{}{}
+		}
+	}
 	c.use(raw)
 	return c
 }
+
+func (c *conn) leashes() [2]*leash { return [...]*leash{&c.caller, &c.limit} }
 
 // use reads and writes by s from now on. What has been received but not read is
 // forgotten.
@@ -46,68 +66,84 @@ func (c *conn) use(s net.Conn) {
 	c.in = bufio.NewReaderSize(s, maxReplyLine)
 }
 
-// watch bounds what follows by limit, and lets the end of ctx cut it short,
-// until the function it returns is called. A cut that came too late to
-// interrupt anything is forgotten then.
-func (c *conn) watch(ctx context.Context, limit time.Time) (stop func()) {
-	c.mu.Lock()
-	c.turn++
-	turn := c.turn
-	c.cut = nil
-	c.mu.Unlock()
-	c.limit = limit
-	off := context.AfterFunc(ctx, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.turn == turn {
-			c.cut = cancelled(ctx)
-			_ = c.raw.SetDeadline(time.Unix(1, 0))
-		}
-	})
-	return func() {
-		off()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.turn == turn {
-			c.turn++
-			c.cut = nil
-		}
-	}
+// watch lets the end of ctx cut short what follows, until l is released. When
+// ctx ends is not asked beforehand: it may be put off.
+func (c *conn) watch(ctx context.Context, l *leash) {
+	l.over = func() error { return over(ctx) }
+	l.off = context.AfterFunc(ctx, l.cut)
 }
 
-// cancelled is the error for an ended ctx.
-func cancelled(ctx context.Context) error {
+// release lets nothing cut in by l any more. A cut that came too late to
+// interrupt anything is forgotten.
+func (c *conn) release(l *leash) {
+	if l.off == nil {
+		return
+	}
+	if !l.off() {
+		<-l.landed
+	}
+	l.off, l.over = nil, nil
+}
+
+// over says why what runs under ctx must end; nil while it need not. A deadline
+// that has passed counts though its timer has not fired: in a process that was
+// stopped for a while, others may wake up first.
+func over(ctx context.Context) error {
 	cause := context.Cause(ctx)
-	if errors.Is(cause, context.DeadlineExceeded) {
+	if end, ok := ctx.Deadline(); cause == nil && ok && !time.Now().Before(end) {
+		cause = context.DeadlineExceeded
+	}
+	switch {
+	case cause == nil:
+		return nil
+	case isTimeout(cause):
 		return fmt.Errorf("the attempt's time is over: %w", cause)
 	}
 	return fmt.Errorf("%w: %w", errCancelled, cause)
 }
 
-// arm gives the next operation the time d, or less where the limit is nearer.
-func (c *conn) arm(d time.Duration) error {
-	deadline := time.Now().Add(d)
-	if !c.limit.IsZero() && c.limit.Before(deadline) {
-		deadline = c.limit
+// either returns a context that ends with the first of two, for its cause. It
+// tells no deadline: that would be kept though it is put off.
+func either(ctx, limit context.Context) (both context.Context, stop func()) {
+	both, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	offCaller := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	offLimit := context.AfterFunc(limit, func() { cancel(context.Cause(limit)) })
+	return both, func() {
+		offCaller()
+		offLimit()
+		cancel(nil)
 	}
+}
+
+// arm gives the next operation the time d.
+func (c *conn) arm(d time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cut != nil {
-		return c.cut
+	if err := c.refuses(); err != nil {
+		return err
 	}
-	return c.raw.SetDeadline(deadline)
+	return c.raw.SetDeadline(time.Now().Add(d))
+}
+
+// refuses says why no operation makes sense any more; nil while they do.
+func (c *conn) refuses() error {
+	for _, l := range c.leashes() {
+		if l.over == nil {
+			continue
+		}
+		if err := l.over(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // explain says why an operation that was given d ended with err.
 func (c *conn) explain(err error, d time.Duration) error {
-	c.mu.Lock()
-	cut := c.cut
-	c.mu.Unlock()
+	if why := c.refuses(); why != nil {
+		return why
+	}
 	switch {
-	case cut != nil:
-		return cut
-	case errors.Is(err, os.ErrDeadlineExceeded) && !c.limit.IsZero() && !time.Now().Before(c.limit):
-		return fmt.Errorf("the mail's deadline passed: %w", os.ErrDeadlineExceeded)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("nothing happened for %v: %w", d, os.ErrDeadlineExceeded)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -162,8 +198,8 @@ func (c *conn) startTLS(ctx context.Context, cfg *tls.Config, d time.Duration) e
 	}
 	t := tls.Client(c.raw, cfg)
 	if err := t.HandshakeContext(ctx); err != nil {
-		if ctx.Err() != nil {
-			return cancelled(ctx)
+		if why := over(ctx); why != nil {
+			return why
 		}
 		return c.explain(err, d)
 	}

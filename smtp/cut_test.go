@@ -1,6 +1,8 @@
 package smtp
 
 import (
+	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +15,11 @@ import (
 
 func TestASessionSpoiledAtAnyByteTellsTheTruth(t *testing.T) {
 	for what, b := range map[string]smtptest.Behaviour{
-		"pipelined":  {Caps: []string{"PIPELINING", "8BITMIME"}, DataEnd: smtptest.Replies{"250-2.0.0 well\n250 2.0.0 done"}},
+		"pipelined": {
+			Caps:    []string{"PIPELINING", "8BITMIME"},
+			Rcpt:    map[string]smtptest.Replies{"ada@rcpt.test": {"250-2.1.5 <ADA@rcpt.test>... and\n250 2.1.5 ada@rcpt.test ok"}},
+			DataEnd: smtptest.Replies{"250-2.0.0 well\n250 2.0.0 ada@rcpt.test"},
+		},
 		"one by one": {Caps: []string{}, Rcpt: map[string]smtptest.Replies{"bad@rcpt.test": {"550-5.1.1 no\n550 5.1.1 such"}}},
 	} {
 		for _, kind := range []smtptest.Kind{smtptest.Cut, smtptest.Reset, smtptest.Stall, smtptest.Split} {
@@ -64,17 +70,49 @@ func spoil(t *testing.T, b smtptest.Behaviour, f smtptest.Fault) [2]int {
 		return [2]int{}
 	}
 	defer p.Close()
+	begun := map[string]int{}
 	for _, id := range []string{"one", "two"} {
 		m := letter("ada@rcpt.test", "bad@rcpt.test")
+		m.Envelope.From = id + "@sender.test"
 		m.Message = []byte("Subject: " + id + "\r\n\r\n.dot\r\n")
-		if f.Kind == smtptest.Stall {
-			m.Deadline = time.Now().Add(150 * time.Millisecond)
+		m.Begin = func() error {
+			if begun[id]++; begun[id] > 1 || announced(s, m.Envelope.From) > 0 {
+				t.Errorf("%+v: mail %s begins for the %d. time, MAIL has come %d times", f, id, begun[id], announced(s, m.Envelope.From))
+			}
+			return nil
 		}
-		r, err := p.Send(t.Context(), m)
+		d := 30 * time.Second
+		if f.Kind == smtptest.Stall {
+			d = 150 * time.Millisecond
+		}
+		r, err := sendInTime(t, f, p, d, m)
 		checkTruth(t, f, id, r, err, arrivals(s, string(m.Message)))
+		if n := announced(s, m.Envelope.From); n > 0 && begun[id] == 0 {
+			t.Errorf("%+v: MAIL has come %d times for mail %s, which has not begun", f, n, id)
+		}
 	}
 	p.Close()
 	return [2]int{x.Passed(smtptest.ToServer), x.Passed(smtptest.ToClient)}
+}
+
+// sendInTime sends m, and fails the test if that outlasts its limit d by so
+// much that no slow machine explains it.
+func sendInTime(t *testing.T, f smtptest.Fault, p *Pool, d time.Duration, m Mail) (Result, error) {
+	limit, stop := context.WithTimeout(t.Context(), d)
+	defer stop()
+	hangs := time.AfterFunc(d+20*time.Second, func() { t.Errorf("%+v: %s hangs", f, m.Envelope.From) })
+	defer hangs.Stop()
+	return p.Send(t.Context(), limit, m)
+}
+
+// announced counts the MAIL commands that have come from a sender.
+func announced(s *smtptest.Server, from string) (n int) {
+	for _, tx := range s.Transactions() {
+		if strings.HasPrefix(tx.Mail, "<"+from+">") {
+			n++
+		}
+	}
+	return n
 }
 
 // arrivals counts how often a message arrived whole; anything else that
@@ -107,9 +145,10 @@ func checkTruth(t *testing.T, f smtptest.Fault, id string, r Result, err error, 
 	if arrived == 1 && !e.PossiblyAccepted {
 		t.Errorf("%+v: mail %s arrived, and the client is sure it did not: %v", f, id, err)
 	}
-	if e.PossiblyAccepted && (e.Stage != StageMessage || e.Temporary()) {
+	if e.PossiblyAccepted && (e.Stage != StageMessage || e.Temporary() || e.Unreachable()) {
 		t.Errorf("%+v: mail %s: %v", f, id, err)
 	}
+	checkConversation(t, e, "one@sender.test", "two@sender.test", "ada@rcpt.test", "bad@rcpt.test")
 	if f.Kind == smtptest.Split || f.Kind == smtptest.None {
 		t.Errorf("%+v: mail %s: %v", f, id, err)
 	}

@@ -12,10 +12,13 @@
 //   - A failure with [Error.PossiblyAccepted] set is one where the message had
 //     been flushed up to and including its final dot and no verdict came back
 //     (RFC 1047). Every other failure is certain: the server has not taken the
-//     mail.
-//   - Before the final dot, the end of the context cuts an attempt short; after
-//     it only [Mail.Deadline] and a configured [Options.SocketTimeout] end the
-//     wait for the verdict.
+//     mail. What was said until then is in [Error.Conversation], without the
+//     addresses.
+//   - Before the final dot, the end of the caller's context cuts an attempt
+//     short. After it only the end of the attempt's limit, a second context, and
+//     a configured [Options.SocketTimeout], else ten minutes, end the wait for
+//     the verdict.
+//   - [Mail.Begin] is asked before the first command of a mail, and once.
 //   - Every read and write runs under a deadline on the TCP connection.
 //   - No CR, LF or NUL gets into a command, and nothing in a message can end it
 //     early: line ends are made CRLF and leading dots are doubled before MAIL.

@@ -35,11 +35,12 @@ const (
 	CauseReply     Cause = "reply"     // the server refused, in Error.Reply
 	CauseRefused   Cause = "refused"   // nobody listens on the port
 	CauseLookup    Cause = "lookup"    // the host's name does not resolve
-	CauseTimeout   Cause = "timeout"   // a timeout or the mail's deadline passed
+	CauseTimeout   Cause = "timeout"   // a timeout passed, or the attempt's time
 	CauseClosed    Cause = "closed"    // the server closed or reset the connection
 	CauseTLS       Cause = "tls"       // handshake or verification failed
 	CauseProtocol  Cause = "protocol"  // the server talks nonsense
 	CauseCancelled Cause = "cancelled" // the caller's context ended
+	CauseCaller    Cause = "caller"    // Mail.Begin returned an error
 	CauseBusy      Cause = "busy"      // no connection became free by Mail.StartBy
 	CauseToken     Cause = "token"     // no OAuth2 access token to be had
 	CauseLocal     Cause = "local"     // refused here, before the server was asked
@@ -59,8 +60,12 @@ var (
 	ErrNoStartTLS         = errors.New("the server cannot start TLS")
 )
 
-// errCancelled marks the end of the caller's context.
-var errCancelled = errors.New("cancelled")
+// Marks that tell causes apart.
+var (
+	errCancelled = errors.New("cancelled")                       // the caller's context ended
+	errCaller    = errors.New("the caller did not let it begin") // goes with Mail.Begin's error
+	errWaiting   = errors.New("wait for a connection")           // no connection was tried
+)
 
 // Recipient is what became of one address of an envelope.
 type Recipient struct {
@@ -93,6 +98,14 @@ type Error struct {
 	// no verdict followed: the server may have taken it (RFC 1047).
 	PossiblyAccepted bool
 
+	// Conversation is set with PossiblyAccepted: what was said in the transaction,
+	// for finding the mail in the server's log. Commands begin with "C: " and
+	// replies with "S: ", as in "C: MAIL FROM:<…> SIZE=1234", "S: 250 2.1.0 Ok";
+	// of the recipients there are the last three. It has at most 12 lines of at
+	// most 500 bytes. "<…>" stands for the envelope's addresses, also where the
+	// server repeats them. AUTH is no part of it.
+	Conversation []string
+
 	// Err is the cause where it is not a reply.
 	Err error
 
@@ -122,7 +135,8 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Temporary says that the same mail may go through later without anybody
 // changing anything. It is false for a mail that was possibly accepted: that
-// must not be sent again by a program.
+// must not be sent again by a program. A host whose name does not resolve is
+// one that may resolve later: name servers say so while they are set up.
 func (e *Error) Temporary() bool {
 	if e.PossiblyAccepted {
 		return false
@@ -138,9 +152,6 @@ func (e *Error) Temporary() bool {
 			}
 		}
 		return e.Reply.Temporary()
-	case CauseLookup:
-		var dns *net.DNSError
-		return errors.As(e.Err, &dns) && !dns.IsNotFound
 	case CauseToken:
 		var t *TokenError
 		return errors.As(e.Err, &t) && t.Temporary()
@@ -151,11 +162,38 @@ func (e *Error) Temporary() bool {
 	}
 }
 
+// Unreachable says that no session could be had, for reasons that are the
+// server's, the network's or the settings': other mails will fare no better. A
+// connection that was not made before the attempt's time was over is one of
+// them. It is false if nobody tried, or if the caller stopped it.
+func (e *Error) Unreachable() bool {
+	switch e.Stage {
+	case StageConnect, StageGreeting, StageHello, StageTLS, StageAuth:
+	default:
+		return false
+	}
+	switch e.Cause() {
+	case CauseBusy, CauseCancelled, CauseCaller:
+		return false
+	}
+	return !errors.Is(e.Err, ErrPoolClosed) && !errors.Is(e.Err, errWaiting)
+}
+
+// Login says that no session could be had because the server, or the token
+// server, refused the login for good. Trying often does harm: servers lock
+// accounts.
+func (e *Error) Login() bool {
+	cause := e.Cause()
+	return e.Stage == StageAuth && (cause == CauseReply || cause == CauseToken) && !e.Temporary()
+}
+
 // Cause says what kind of thing went wrong.
 func (e *Error) Cause() Cause {
 	var dns *net.DNSError
 	var token *TokenError
 	switch err := e.Err; {
+	case errors.Is(err, errCaller):
+		return CauseCaller
 	case errors.Is(err, errCancelled):
 		return CauseCancelled
 	case errors.Is(err, ErrBusy):

@@ -26,10 +26,12 @@ func ExamplePool_Send() {
 	}
 	defer pool.Close()
 
-	result, err := pool.Send(context.Background(), smtp.Mail{
+	ctx := context.Background() // the caller's; it may stop a mail that is not sent yet
+	limit, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	result, err := pool.Send(ctx, limit, smtp.Mail{
 		Envelope: smtp.Envelope{From: "shop@example.com", To: []string{"ada@example.org", "bob@example.org"}},
 		Message:  []byte("Subject: Your order\r\n\r\nis on its way.\r\n"),
-		Deadline: time.Now().Add(time.Minute),
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"context"
 	"errors"
 	"net"
 	"strconv"
@@ -52,8 +53,14 @@ func letter(to ...string) Mail {
 	return Mail{
 		Envelope: Envelope{From: "default@sender.test", To: to},
 		Message:  []byte("Subject: x\r\n\r\nhello\r\n"),
-		Deadline: time.Now().Add(30 * time.Second),
 	}
+}
+
+// within is a limit that ends after d.
+func within(t testing.TB, d time.Duration) context.Context {
+	limit, stop := context.WithTimeout(t.Context(), d)
+	t.Cleanup(stop)
+	return limit
 }
 
 // failure asserts that err is an *Error and returns it.

@@ -14,24 +14,27 @@ type Mail struct {
 	// Send has returned.
 	Message []byte
 
-	// Deadline ends the attempt however far it has come; zero for none.
-	Deadline time.Time
-
 	// StartBy ends the wait for a free connection with ErrBusy, so that a mail
-	// that begins has time enough to end; zero for Deadline.
+	// that begins has time enough to end; zero to wait as long as Send may.
 	StartBy time.Time
+
+	// Begin is called with a session in hand, immediately before the first command
+	// of the transaction: at most once, even if the mail is tried again on another
+	// connection. While it runs, a connection is in use. If it returns an error,
+	// nothing of the mail is sent, and Send's error wraps it. Nil for none.
+	Begin func() error
 }
 
 // outgoing is a Mail made ready before the first command goes out.
 type outgoing struct {
 	from      string
 	to        []string
-	addresses []string // Envelope.To, for the result
-	body      []byte   // dot-stuffed, final dot included
-	size      int      // bytes of the message, dots not doubled (RFC 1870 §5)
-	eightBit  bool     // a byte of the message is not ASCII
-	utf8      bool     // an address is not ASCII (RFC 6531)
-	limit     time.Time
+	addresses []string     // Envelope.To, for the result
+	body      []byte       // dot-stuffed, final dot included
+	size      int          // bytes of the message, dots not doubled (RFC 1870 §5)
+	eightBit  bool         // a byte of the message is not ASCII
+	utf8      bool         // an address is not ASCII (RFC 6531)
+	begin     func() error // nil if none is to be called, or none any more
 }
 
 // prepare checks m's envelope. The message is encoded later: see
@@ -41,7 +44,7 @@ func prepare(m Mail) (*outgoing, *Error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outgoing{from: from, to: to, addresses: m.Envelope.To, limit: m.Deadline}
+	o := &outgoing{from: from, to: to, addresses: m.Envelope.To, begin: m.Begin}
 	o.utf8 = !isASCII(from)
 	for _, a := range to {
 		o.utf8 = o.utf8 || !isASCII(a)

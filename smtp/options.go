@@ -31,8 +31,8 @@ const (
 	DefaultSocketTimeout   = 60 * time.Second
 )
 
-// verdictTimeout is how long the final reply may take if neither a socket
-// timeout nor a deadline is set (RFC 5321 §4.5.3.2.6).
+// verdictTimeout is how long the final reply may take if no socket timeout is
+// set (RFC 5321 §4.5.3.2.6).
 const verdictTimeout = 10 * time.Minute
 
 // Options say which server to use, and how. Zero values of times and counts
@@ -77,8 +77,8 @@ type Options struct {
 	GreetingTimeout time.Duration // from connection to 220
 
 	// SocketTimeout is how long one reply, or the taking of 64 KiB of message, may
-	// last. Where it is left zero, the wait for the final reply is bounded by
-	// Mail.Deadline alone.
+	// last. Where it is left zero, the final reply may take ten minutes (RFC 5321
+	// §4.5.3.2.6). The limit of [Pool.Send] ends all of it sooner.
 	SocketTimeout time.Duration
 
 	LocalAddress string // IP address to connect from; empty for any

@@ -1,8 +1,8 @@
 package smtp
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -26,7 +26,7 @@ type Pool struct {
 	mu      sync.Mutex
 	closed  bool
 	idle    []*session     // the last one used comes last
-	running sync.WaitGroup // sends, and farewells; not added to after closed is set, but by those it counts
+	running sync.WaitGroup // sends, probes, and farewells; not added to after closed is set, but by those it counts
 }
 
 // NewPool returns a pool for one server, having checked o: the error holds
@@ -47,31 +47,51 @@ func NewPool(o Options) (*Pool, error) {
 // [*Error].
 //
 // The end of ctx ends the attempt as long as the final dot is not flushed, and
-// waiting for a connection. After the dot only m.Deadline and a configured
-// Options.SocketTimeout do.
+// the wait for a connection. The end of limit ends it however far it has come:
+// after the dot with [Error.PossiblyAccepted]. If its cause is a deadline that
+// passed, so is the error's. Neither need be derived from the other, and when
+// they end may change while Send runs: what counts is that they do. A deadline
+// that limit tells is also looked at before every read and write, so that a
+// process that was stopped for a while sends nothing after it.
 //
 // If a kept connection turns out to be dead, or the server leaves it with 421,
 // before the message was sent, the mail is tried once more on a new one.
-func (p *Pool) Send(ctx context.Context, m Mail) (Result, error) {
+func (p *Pool) Send(ctx, limit context.Context, m Mail) (Result, error) {
 	out, e := prepare(m)
 	if e != nil {
 		return Result{}, e
 	}
-	if !m.Deadline.IsZero() {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, m.Deadline)
-		defer stop()
-	}
-	if err := p.enter(ctx, m.StartBy); err != nil {
+	if err := p.enter(ctx, limit, m.StartBy); err != nil {
 		return Result{}, &Error{Stage: StageConnect, Err: err}
 	}
 	defer p.running.Done()
 	defer p.encode(out, m.Message)() // with the slot in hand: a mail that waits has no second copy
-	r, e := p.attempt(ctx, out)
+	r, e := p.attempt(ctx, limit, out)
 	if e != nil {
 		return Result{}, e
 	}
 	return r, nil
+}
+
+// Probe opens a session without a mail, as far as where MAIL may be sent, and
+// keeps it for the next mail. It waits for a free connection as Send does, and
+// until ctx ends; its errors are those of Send. If there is an idle connection
+// it takes that one's place: an old session proves nothing.
+func (p *Pool) Probe(ctx context.Context) error {
+	if err := p.enter(ctx, ctx, time.Time{}); err != nil {
+		return &Error{Stage: StageConnect, Err: err}
+	}
+	defer p.running.Done()
+	if old := p.take(); old != nil {
+		old.leave()
+	}
+	s, e := p.open(ctx, ctx)
+	if e != nil {
+		<-p.slots
+		return e
+	}
+	p.leave(s)
+	return nil
 }
 
 // encode makes m's body from message, in memory that may be used again once
@@ -111,26 +131,17 @@ func (p *Pool) Close() error {
 
 // enter waits for a slot, until startBy unless that is zero. The caller holds
 // it, and is counted as running, if there is no error.
-func (p *Pool) enter(ctx context.Context, startBy time.Time) error {
-	if ctx.Err() != nil {
-		return waited(ctx)
-	}
-	if !startBy.IsZero() {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadlineCause(ctx, startBy, ErrBusy)
-		defer stop()
+func (p *Pool) enter(ctx, limit context.Context, startBy time.Time) error {
+	if err := cmp.Or(over(ctx), over(limit)); err != nil {
+		return fmt.Errorf("%w: %w", errWaiting, err)
 	}
 	select {
 	case <-p.done:
 		return ErrPoolClosed
 	case p.slots <- struct{}{}:
 	default:
-		select {
-		case <-p.done:
-			return ErrPoolClosed
-		case <-ctx.Done():
-			return waited(ctx)
-		case p.slots <- struct{}{}:
+		if err := p.wait(ctx, limit, startBy); err != nil {
+			return err
 		}
 	}
 	p.mu.Lock()
@@ -143,43 +154,58 @@ func (p *Pool) enter(ctx context.Context, startBy time.Time) error {
 	return nil
 }
 
-func waited(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), ErrBusy) {
-		return ErrBusy
+// wait takes the next slot that becomes free.
+func (p *Pool) wait(ctx, limit context.Context, startBy time.Time) error {
+	var late <-chan time.Time
+	if !startBy.IsZero() {
+		t := time.NewTimer(time.Until(startBy))
+		defer t.Stop()
+		late = t.C
 	}
-	return fmt.Errorf("wait for a connection: %w", cancelled(ctx))
+	select {
+	case p.slots <- struct{}{}:
+		return nil
+	case <-p.done:
+		return ErrPoolClosed
+	case <-late:
+		return ErrBusy
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errWaiting, over(ctx))
+	case <-limit.Done():
+		return fmt.Errorf("%w: %w", errWaiting, over(limit))
+	}
 }
 
 // attempt sends m over a kept connection if there is one, and over a new one if
 // there is none or the kept one turns out to be stale. It gives up the slot.
-func (p *Pool) attempt(ctx context.Context, m *outgoing) (Result, *Error) {
+func (p *Pool) attempt(ctx, limit context.Context, m *outgoing) (Result, *Error) {
 	if s := p.take(); s != nil {
-		r, e := s.send(ctx, m)
-		if e == nil || !e.stale || ctx.Err() != nil {
+		r, e := s.send(ctx, limit, m)
+		if e == nil || !e.stale || cmp.Or(over(ctx), over(limit)) != nil {
 			p.leave(s)
 			return r, e
 		}
 		s.close()
 	}
-	s, e := p.open(ctx, m.limit)
+	s, e := p.open(ctx, limit)
 	if e != nil {
 		<-p.slots
 		return Result{}, e
 	}
-	r, e := s.send(ctx, m)
+	r, e := s.send(ctx, limit, m)
 	p.leave(s)
 	return r, e
 }
 
 // open opens a session. If the server refuses the access token, that is
 // forgotten and a new one tried, once, on a new connection.
-func (p *Pool) open(ctx context.Context, limit time.Time) (*session, *Error) {
-	s, e := open(ctx, &p.o, p.tokens, limit)
+func (p *Pool) open(ctx, limit context.Context) (*session, *Error) {
+	s, e := open(ctx, limit, &p.o, p.tokens)
 	if e == nil || p.tokens == nil || e.Stage != StageAuth || !e.Reply.Permanent() || e.drop == nil {
 		return s, e
 	}
 	e.drop()
-	return open(ctx, &p.o, p.tokens, limit)
+	return open(ctx, limit, &p.o, p.tokens)
 }
 
 // take returns the connection that was used last, or nil. One on which the

@@ -34,7 +34,7 @@ func TestConnectionsAreUsedAgainAndBounded(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 60 {
 		wg.Go(func() {
-			if _, err := p.Send(t.Context(), letter(fmt.Sprintf("r%d@rcpt.test", i))); err != nil {
+			if _, err := p.Send(t.Context(), t.Context(), letter(fmt.Sprintf("r%d@rcpt.test", i))); err != nil {
 				t.Error(err)
 			}
 		})
@@ -60,7 +60,7 @@ func TestAConnectionEndsAfterMaxMessages(t *testing.T) {
 	s := sink(t, smtptest.Behaviour{})
 	p := pool(t, s.Addr(), Options{MaxMessages: 2})
 	for range 5 {
-		if _, err := p.Send(t.Context(), letter()); err != nil {
+		if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,27 +80,26 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 	t.Parallel()
 	s := sink(t, smtptest.Behaviour{})
 	p := pool(t, s.Addr(), Options{IdleTimeout: 10 * time.Millisecond})
-	if _, err := p.Send(t.Context(), letter()); err != nil {
+	if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 		t.Fatal(err)
 	}
 	err := s.Await(t.Context(), func(all []smtptest.Session) bool { return count(all[0].Commands, "QUIT") == 1 })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Send(t.Context(), letter()); err != nil {
+	if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestWaitingForASlotHonoursContextDeadlineAndClose(t *testing.T) {
+func TestWaitingForASlotHonoursContextLimitAndClose(t *testing.T) {
 	t.Parallel()
 	s := sink(t, smtptest.Behaviour{HangAt: "dataEnd"})
 	p := pool(t, s.Addr(), Options{MaxConnections: 1})
 	first := make(chan error, 1)
-	m := letter()
-	m.Deadline = time.Now().Add(time.Second)
+	limit := within(t, time.Second)
 	go func() {
-		_, err := p.Send(t.Context(), m)
+		_, err := p.Send(t.Context(), limit, letter())
 		first <- err
 	}()
 	if err := s.Await(t.Context(), sentOnce); err != nil {
@@ -108,19 +107,18 @@ func TestWaitingForASlotHonoursContextDeadlineAndClose(t *testing.T) {
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer stop()
-	_, err := p.Send(ctx, letter())
+	_, err := p.Send(ctx, t.Context(), letter())
 	expect(t, err, StageConnect, CauseTimeout, true)
-	m.Deadline = time.Now().Add(10 * time.Millisecond)
-	_, err = p.Send(t.Context(), m)
+	_, err = p.Send(t.Context(), within(t, 10*time.Millisecond), letter())
 	expect(t, err, StageConnect, CauseTimeout, true)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = p.Send(cancelled, letter())
+	_, err = p.Send(cancelled, t.Context(), letter())
 	expect(t, err, StageConnect, CauseCancelled, true)
 
 	waiting := make(chan error, 1)
 	go func() {
-		_, err := p.Send(t.Context(), letter())
+		_, err := p.Send(t.Context(), t.Context(), letter())
 		waiting <- err
 	}()
 	p.Close()
@@ -130,7 +128,7 @@ func TestWaitingForASlotHonoursContextDeadlineAndClose(t *testing.T) {
 	if e := failure(t, <-first); !e.PossiblyAccepted {
 		t.Errorf("Close waited for it, but: %v", e)
 	}
-	_, err = p.Send(t.Context(), letter())
+	_, err = p.Send(t.Context(), t.Context(), letter())
 	expect(t, err, StageConnect, CauseLocal, true)
 }
 
@@ -143,7 +141,7 @@ func TestADeadKeptConnectionIsReplacedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := pool(t, x.Addr(), Options{})
-		if _, err := p.Send(t.Context(), letter()); err != nil {
+		if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 			t.Fatal(err)
 		}
 		n := x.Passed(smtptest.ToServer)
@@ -151,7 +149,7 @@ func TestADeadKeptConnectionIsReplacedOnce(t *testing.T) {
 		x.SetFault(smtptest.Fault{Kind: kind, After: n + 1, Times: 1})
 		p = pool(t, x.Addr(), Options{})
 		for range 3 {
-			if _, err := p.Send(t.Context(), letter()); err != nil {
+			if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 				t.Error(err)
 			}
 		}
@@ -167,13 +165,13 @@ func TestNothingIsRetriedAfterTheMessage(t *testing.T) {
 	t.Parallel()
 	s := sink(t, smtptest.Behaviour{})
 	p := pool(t, s.Addr(), Options{})
-	if _, err := p.Send(t.Context(), letter()); err != nil {
+	if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SetBehaviour(smtptest.Behaviour{DropAt: "dataEnd"}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.Send(t.Context(), letter())
+	_, err := p.Send(t.Context(), t.Context(), letter())
 	if e := failure(t, err); !e.PossiblyAccepted {
 		t.Errorf("got %v", e)
 	}

@@ -18,7 +18,7 @@ func TestPostfixDeliversRefusesAndBounces(t *testing.T) {
 	for i := range 2 { // the second one goes out in one flight
 		m := letter("ada@rcpt.test", "nobody@rcpt.test", "relay@elsewhere.test")
 		m.Message = fmt.Appendf(nil, "From: a@sender.test\r\nTo: ada@rcpt.test\r\nSubject: mail %d\r\n\r\n%s", i, body)
-		r, err := p.Send(t.Context(), m)
+		r, err := p.Send(t.Context(), t.Context(), m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,24 +34,24 @@ func TestPostfixDeliversRefusesAndBounces(t *testing.T) {
 			t.Errorf("arrived: %q", got)
 		}
 	}
-	_, err := p.Send(t.Context(), letter("nobody@rcpt.test"))
+	_, err := p.Send(t.Context(), t.Context(), letter("nobody@rcpt.test"))
 	if e := expect(t, err, StageRcpt, CauseReply, false); e.Reply.Enhanced != "5.1.1" {
 		t.Errorf("unknown user: %v", e)
 	}
 	m := letter("moved@rcpt.test")
 	m.Envelope.From = "ada@rcpt.test"
-	if _, err := p.Send(t.Context(), m); err != nil {
+	if _, err := p.Send(t.Context(), t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 	if got := bodyOf(t, x.Next("Undelivered Mail Returned to Sender")); !strings.Contains(got, "moved away") {
 		t.Errorf("bounce: %s", got)
 	}
-	_, err = p.Send(t.Context(), Mail{Envelope: m.Envelope, Message: make([]byte, 200_000)})
+	_, err = p.Send(t.Context(), t.Context(), Mail{Envelope: m.Envelope, Message: make([]byte, 200_000)})
 	if e := failure(t, err); e.Stage != StageMail || e.Temporary() {
 		t.Errorf("larger than Postfix takes: %v", e)
 	}
 	stranger := pool(t, x.Addr, Options{})
-	_, err = stranger.Send(t.Context(), letter("ada@rcpt.test"))
+	_, err = stranger.Send(t.Context(), t.Context(), letter("ada@rcpt.test"))
 	expect(t, err, StageTLS, CauseTLS, false) // its certificate is nobody's
 }
 

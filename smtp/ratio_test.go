@@ -37,7 +37,7 @@ func BenchmarkAgainstGoMail(b *testing.B) {
 	for b.Loop() {
 		ours += each(func(int) {
 			for range mails / benchConnections {
-				if _, err := p.Send(b.Context(), m); err != nil {
+				if _, err := p.Send(b.Context(), b.Context(), m); err != nil {
 					b.Error(err)
 				}
 			}

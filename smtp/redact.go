@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"cmp"
 	"encoding/base64"
 	"strings"
 )
@@ -12,6 +13,8 @@ const pieceLen = 8
 // redactor takes what was sent as credentials out of replies. The zero value
 // knows no secrets.
 type redactor struct {
+	mark   string          // stands for a secret; empty for hidden
+	fold   bool            // ASCII letters match in either case; whole is in lower case then
 	whole  []string        // taken out where they are complete
 	pieces map[string]bool // every pieceLen bytes of the secrets that are longer
 }
@@ -62,32 +65,44 @@ func (rd *redactor) redact(r Reply) Reply {
 	if r.Code == 334 || r.IsZero() {
 		return r // a challenge is answered, not shown
 	}
-	var all strings.Builder
+	texts := make([]string, len(r.Lines))
 	for i := range r.Lines {
-		all.WriteString(r.text(i))
+		texts[i] = r.text(i)
 	}
-	text, secret := all.String(), rd.find(all.String())
-	for i, l := range r.Lines {
-		n := len(r.text(i))
-		var shown strings.Builder
-		shown.WriteString(l[:len(l)-n])
-		for j := range n {
-			switch {
-			case !secret[j]:
-				shown.WriteByte(text[j])
-			case j == 0 || !secret[j-1]:
-				shown.WriteString(hidden)
-			}
-		}
-		text, secret = text[n:], secret[n:]
-		r.Lines[i] = strings.ToValidUTF8(shown.String(), "\uFFFD")
+	for i, shown := range rd.hide(texts) {
+		l := r.Lines[i]
+		r.Lines[i] = l[:len(l)-len(texts[i])] + shown
 	}
 	r.Enhanced = enhancedCode(r.text(0))
 	return r
 }
 
+// hide returns texts with every secret replaced, those that go from one into
+// the next included.
+func (rd *redactor) hide(texts []string) []string {
+	secret := rd.find(strings.Join(texts, ""))
+	out := make([]string, len(texts))
+	for i, text := range texts {
+		var shown strings.Builder
+		for j := range len(text) {
+			switch {
+			case !secret[j]:
+				shown.WriteByte(text[j])
+			case j == 0 || !secret[j-1]:
+				shown.WriteString(cmp.Or(rd.mark, hidden))
+			}
+		}
+		secret = secret[len(text):]
+		out[i] = strings.ToValidUTF8(shown.String(), "\uFFFD")
+	}
+	return out
+}
+
 // find says of each byte of text whether it belongs to a secret.
 func (rd *redactor) find(text string) []bool {
+	if rd.fold {
+		text = lower(text)
+	}
 	found := make([]bool, len(text))
 	mark := func(from, n int) {
 		for i := from; i < from+n; i++ {

@@ -37,7 +37,7 @@ func TestNoErrorHoldsCredentialsThatTheServerRepeats(t *testing.T) {
 		"for URLs":              {"535 " + base64.URLEncoding.EncodeToString([]byte(password)), StageAuth, CauseReply},
 	} {
 		s := sink(t, smtptest.Behaviour{AuthUsers: map[string]string{}, AuthReply: c.reply})
-		_, err := pool(t, s.Addr(), Options{Username: "user", Password: password}).Send(t.Context(), letter())
+		_, err := pool(t, s.Addr(), Options{Username: "user", Password: password}).Send(t.Context(), t.Context(), letter())
 		e := failure(t, err)
 		if e.Stage != c.stage || e.Cause() != c.cause {
 			t.Errorf("%s: %s, %s", what, e.Stage, e.Cause())
@@ -101,7 +101,7 @@ func TestNoErrorHoldsWhatATokenServerRepeats(t *testing.T) {
 			_, _ = io.WriteString(c, strings.ReplaceAll(answer, "%s", string(body)))
 		}))
 		s := sink(t, smtptest.Behaviour{ImplicitTLS: true, AuthUsers: map[string]string{}, AuthMechs: []string{"XOAUTH2"}})
-		_, err := pool(t, s.Addr(), withToken(s, i)).Send(t.Context(), letter())
+		_, err := pool(t, s.Addr(), withToken(s, i)).Send(t.Context(), t.Context(), letter())
 		e := failure(t, err)
 		if shown := fmt.Sprintf("%v %q", e, e.Err); e.Cause() != CauseToken || strings.Contains(shown, "refresh") || strings.Contains(shown, "key") {
 			t.Errorf("%s: %s: %s", what, e.Cause(), shown)

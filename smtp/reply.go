@@ -186,8 +186,6 @@ func enhancedCode(text string) string {
 
 func upTo3Digits(s string) bool { return len(s) >= 1 && len(s) <= 3 }
 
-// latin1 reads each byte as the character of its number. Replies that are not
-// UTF-8 are shown that way, as nodemailer does.
 // readable returns the beginning of a line as text.
 func readable(line []byte) string {
 	if !utf8.Valid(line) {
@@ -196,6 +194,8 @@ func readable(line []byte) string {
 	return fmt.Sprintf("%.500s", line)
 }
 
+// latin1 reads each byte as the character of its number. Replies that are not
+// UTF-8 are shown that way, as nodemailer does.
 func latin1(s string) string {
 	runes := make([]rune, len(s))
 	for i := range len(s) {

@@ -115,7 +115,7 @@ func TestRepliesToRecipientsAreKeptInPart(t *testing.T) {
 	t.Parallel()
 	reply := strings.Repeat("550-"+strings.Repeat("x", 1000)+"\n", 200) + "550 end"
 	s := sink(t, smtptest.Behaviour{RcptDefault: smtptest.Replies{reply}, Rcpt: map[string]smtptest.Replies{"good@rcpt.test": {"250 ok"}}, DataEnd: smtptest.Replies{reply}})
-	_, err := pool(t, s.Addr(), Options{}).Send(t.Context(), letter("a@rcpt.test", "good@rcpt.test", "b@rcpt.test"))
+	_, err := pool(t, s.Addr(), Options{}).Send(t.Context(), t.Context(), letter("a@rcpt.test", "good@rcpt.test", "b@rcpt.test"))
 	e := expect(t, err, StageMessage, CauseReply, false)
 	if n := len(e.Reply.String()); n > keepReply || n < keepReply-9 {
 		t.Errorf("%d bytes of the final reply", n)

@@ -24,18 +24,21 @@ type session struct {
 	flown  []byte // the last flight, its memory used again
 }
 
-// open connects and makes a session ready for its first transaction, before
-// limit and while ctx lasts. A nil token source means no OAuth2.
-func open(ctx context.Context, o *settled, t *tokens, limit time.Time) (*session, *Error) {
+// open connects and makes a session ready for its first transaction, while ctx
+// and limit last. A nil token source means no OAuth2.
+func open(ctx, limit context.Context, o *settled, t *tokens) (*session, *Error) {
+	ctx, stop := either(ctx, limit)
+	defer stop()
 	raw, err := dial(ctx, o)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = cancelled(ctx)
+		if why := over(ctx); why != nil {
+			err = why
 		}
 		return nil, &Error{Stage: StageConnect, Err: err}
 	}
 	s := &session{conn: newConn(raw), o: o}
-	defer s.watch(ctx, limit)()
+	s.watch(ctx, &s.caller)
+	defer s.release(&s.caller)
 	if e := s.begin(ctx, t); e != nil {
 		s.leave()
 		return nil, e
@@ -146,8 +149,7 @@ func (s *session) failed(stage Stage, command string, r Reply, err error) *Error
 	return &Error{Stage: stage, Command: command, Reply: r, Err: err}
 }
 
-// leave ends a session that never got ready. Its server is told, not waited
-// for.
+// leave ends a session without ado: its server is told, not waited for.
 func (s *session) leave() {
 	if !s.broken {
 		_, _ = s.write([]byte("QUIT\r\n"), time.Second)
@@ -157,7 +159,9 @@ func (s *session) leave() {
 
 // quit ends a session politely.
 func (s *session) quit() {
-	s.limit = time.Now().Add(quitTimeout)
-	_, _ = s.command("QUIT", quitTimeout)
+	end := time.Now().Add(quitTimeout)
+	if _, err := s.write([]byte("QUIT\r\n"), quitTimeout); err == nil {
+		_, _ = s.read(time.Until(end))
+	}
 	s.close()
 }

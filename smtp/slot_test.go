@@ -23,33 +23,34 @@ func taken(t *testing.T) *Pool {
 
 func TestStartByEndsTheWaitForASlot(t *testing.T) {
 	for what, c := range map[string]struct {
-		startBy, deadline, cancel time.Duration // 0 for none
-		ends                      time.Duration
-		cause                     Cause
+		startBy, limit, cancel time.Duration // 0 for none
+		ends                   time.Duration
+		cause                  Cause
 	}{
-		"alone":               {startBy: time.Minute, ends: time.Minute, cause: CauseBusy},
-		"before the deadline": {startBy: time.Minute, deadline: time.Hour, ends: time.Minute, cause: CauseBusy},
-		"after the deadline":  {startBy: time.Hour, deadline: time.Minute, ends: time.Minute, cause: CauseTimeout},
-		"already past":        {startBy: -time.Minute, deadline: time.Hour, cause: CauseBusy},
-		"none":                {deadline: time.Hour, ends: time.Hour, cause: CauseTimeout},
-		"cancelled before":    {startBy: time.Hour, cancel: time.Minute, ends: time.Minute, cause: CauseCancelled},
+		"alone":            {startBy: time.Minute, ends: time.Minute, cause: CauseBusy},
+		"before the limit": {startBy: time.Minute, limit: time.Hour, ends: time.Minute, cause: CauseBusy},
+		"after the limit":  {startBy: time.Hour, limit: time.Minute, ends: time.Minute, cause: CauseTimeout},
+		"already past":     {startBy: -time.Minute, limit: time.Hour, cause: CauseBusy},
+		"none":             {limit: time.Hour, ends: time.Hour, cause: CauseTimeout},
+		"cancelled before": {startBy: time.Hour, cancel: time.Minute, ends: time.Minute, cause: CauseCancelled},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p, began := taken(t), time.Now()
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
+			limit, end := context.WithCancelCause(t.Context())
+			defer end(nil)
 			m := letter()
-			m.Deadline = time.Time{}
 			if c.startBy != 0 {
 				m.StartBy = began.Add(c.startBy)
 			}
-			if c.deadline != 0 {
-				m.Deadline = began.Add(c.deadline)
+			if c.limit != 0 {
+				defer time.AfterFunc(c.limit, func() { end(context.DeadlineExceeded) }).Stop()
 			}
 			if c.cancel != 0 {
 				defer time.AfterFunc(c.cancel, stop).Stop()
 			}
-			_, err := p.Send(ctx, m)
+			_, err := p.Send(ctx, limit, m)
 			e := expect(t, err, StageConnect, c.cause, true)
 			if errors.Is(err, ErrBusy) != (c.cause == CauseBusy) {
 				t.Errorf("%s: %v", what, e)
@@ -68,7 +69,7 @@ func TestASlotThatBecomesFreeBeforeStartByIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := taken(t)
 		defer time.AfterFunc(time.Minute-1, func() { <-p.slots }).Stop()
-		if err := p.enter(t.Context(), time.Now().Add(time.Minute)); err != nil {
+		if err := p.enter(t.Context(), t.Context(), time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		p.running.Done()
@@ -83,7 +84,7 @@ func TestStartByDoesNotEndWhatHasBegun(t *testing.T) {
 	s := sink(t, smtptest.Behaviour{})
 	m := letter()
 	m.StartBy = time.Now().Add(-time.Minute)
-	if _, err := pool(t, s.Addr(), Options{MaxConnections: 1}).Send(t.Context(), m); err != nil {
+	if _, err := pool(t, s.Addr(), Options{MaxConnections: 1}).Send(t.Context(), t.Context(), m); err != nil {
 		t.Errorf("with a free slot: %v", err)
 	}
 }
@@ -99,13 +100,13 @@ func TestAMessageIsEncodedWithASlotInHandOnly(t *testing.T) {
 	}
 	m := letter()
 	m.StartBy = time.Now().Add(-time.Minute)
-	_, err := p.Send(t.Context(), m)
+	_, err := p.Send(t.Context(), t.Context(), m)
 	expect(t, err, StageConnect, CauseBusy, true)
 	if n := buffers.Load(); n != 0 {
 		t.Errorf("%d buffers were in use for a mail that never began", n)
 	}
 	m.Envelope.To = []string{"a\r\n@x.test"}
-	_, err = p.Send(t.Context(), m)
+	_, err = p.Send(t.Context(), t.Context(), m)
 	if expect(t, err, StageRcpt, CauseLocal, false); !errors.Is(err, ErrInvalidAddress) {
 		t.Errorf("a bad address need not wait: %v", err)
 	}

@@ -18,11 +18,16 @@ type Result struct {
 }
 
 // send runs one transaction. Until the final dot is flushed the end of ctx
-// cuts it short.
-func (s *session) send(ctx context.Context, m *outgoing) (Result, *Error) {
+// cuts it short, that of limit whenever it comes.
+func (s *session) send(ctx, limit context.Context, m *outgoing) (Result, *Error) {
+	s.watch(limit, &s.limit)
+	defer s.release(&s.limit)
+	s.watch(ctx, &s.caller)
+	defer s.release(&s.caller)
+	if e := s.start(m); e != nil {
+		return Result{}, e
+	}
 	s.used++
-	stop := s.watch(ctx, m.limit)
-	defer stop()
 	d := dialogue{rcpts: make([]Reply, len(m.to))}
 	stage, err := s.envelope(m, &d)
 	if stage != "" {
@@ -39,8 +44,25 @@ func (s *session) send(ctx context.Context, m *outgoing) (Result, *Error) {
 		e.Recipients = d.recipients(m)
 		return Result{}, e
 	}
-	stop() // from here on the mail may be gone: only time ends the wait
+	s.release(&s.caller) // from here on the mail may be gone: only time ends the wait
 	return s.verdict(m, d)
+}
+
+// start asks the caller, once, whether the mail may begin. If not, the session
+// is as good as before.
+func (s *session) start(m *outgoing) *Error {
+	if err := s.refuses(); err != nil {
+		return &Error{Stage: StageMail, Err: err}
+	}
+	begin := m.begin
+	m.begin = nil
+	if begin == nil {
+		return nil
+	}
+	if err := begin(); err != nil {
+		return &Error{Stage: StageMail, Err: fmt.Errorf("%w: %w", errCaller, err)}
+	}
+	return nil
 }
 
 // verdict reads the final reply.
@@ -52,7 +74,9 @@ func (s *session) verdict(m *outgoing, d dialogue) (Result, *Error) {
 	}
 	e := s.failed(StageMessage, "DATA", r, err)
 	e.Recipients = d.recipients(m)
-	e.PossiblyAccepted = e.Err != nil
+	if e.PossiblyAccepted = e.Err != nil; e.PossiblyAccepted {
+		e.Conversation = s.conversation(m, d, e)
+	}
 	return Result{}, e
 }
 

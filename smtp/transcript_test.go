@@ -68,7 +68,7 @@ func playDialogue(t *testing.T, lines []string) {
 	}
 	var got []string
 	for _, m := range mails {
-		got = append(got, describe(p.Send(t.Context(), m)))
+		got = append(got, describe(p.Send(t.Context(), t.Context(), m)))
 	}
 	p.Close()
 	if err := <-done; err != nil {
@@ -85,7 +85,6 @@ func scriptedMail(s string) Mail {
 	return Mail{
 		Envelope: Envelope{From: strings.Trim(f[0], "<>"), To: f[1:]},
 		Message:  []byte(strings.ReplaceAll(text, `\n`, "\r\n") + "\r\n"),
-		Deadline: time.Now().Add(20 * time.Second),
 	}
 }
 

@@ -2,9 +2,10 @@ package worker
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -15,18 +16,21 @@ import (
 // handle does what is to be done about a document, and returns it as it is then:
 // if somebody else was faster, what that made of it. The error is
 // delivery.ErrGone, or says that the document could not be written.
-func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot) (delivery.Snapshot, error) {
-	now, record := time.Now(), delivery.ReadRecord(s.Fields)
-	switch delivery.Decide(record, delivery.Complete(s.Fields), now) {
+func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot, patient bool) (delivery.Snapshot, error) {
+	now, record, policy := w.queue.Now(), delivery.ReadRecord(s.Fields), w.options.Policy
+	switch decide(s, now) {
 	case delivery.Claim:
 		if s.Size > delivery.MaxSize {
-			return w.apply(work, s, record.TooLarge(s.Size, w.options.TTL, now), "refused", w.metrics.refused.Inc)
+			return w.apply(work, s, record.TooLarge(s.Size, policy, now), "refused", w.metrics.refused.Inc)
 		}
-		return w.attempt(ctx, work, s, record)
+		if until, exceeded := record.Exceeds(policy, now); exceeded {
+			return w.apply(work, s, record.TooOften(policy, until, now), "refused", w.metrics.refused.Inc)
+		}
+		return w.attempt(ctx, work, s, patient)
 	case delivery.Expire:
-		return w.apply(work, s, record.Expired(), "lease lapsed", w.metrics.expired.Inc)
+		return w.apply(work, s, record.Expired(policy, rand.Float64(), now), "lease lapsed", w.metrics.expired.Inc)
 	case delivery.Refuse:
-		return w.apply(work, s, record.Refused(w.options.TTL, now), "refused", w.metrics.refused.Inc)
+		return w.apply(work, s, record.Refused(policy, now), "refused", w.metrics.refused.Inc)
 	}
 	return s, nil
 }
@@ -64,29 +68,45 @@ func (w *Worker) lost(s, now delivery.Snapshot, err error) (delivery.Snapshot, e
 	return s, err
 }
 
-// attempt claims the document, sends it, and writes down what happened.
-func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, record delivery.Record) (delivery.Snapshot, error) {
-	claimed, lease, err := w.claim(ctx, work, s, record)
+// attempt claims the document once the mail server may be used, sends it, and
+// writes down what happened.
+func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, patient bool) (delivery.Snapshot, error) {
+	pass, err := w.outage.enter(ctx, patient)
+	if err != nil {
+		return s, err
+	}
+	defer pass.end()
+	claimed, lease, err := w.claim(ctx, work, s)
 	if err != nil {
 		return w.lost(s, claimed, err)
 	}
+	defer w.hands.lease(lease.ID)()
 	w.metrics.claims.WithLabelValues("won").Inc()
 	w.log.Debug().Str("doc", s.ID).Time("lease_until", lease.Expires).Msg("claimed")
 	began, e := time.Now(), ending{released: true}
 	if ctx.Err() == nil {
-		e = w.send(work, claimed, lease)
+		t := w.tenure(work, claimed, lease)
+		e = w.send(work, t)
+		claimed, lease = t.close()
 	}
-	return w.finish(work, claimed, lease, e, began)
+	pass.end()
+	return w.finish(work, claimed, lease, e, time.Since(began))
 }
+
+// errUnclaimed says that Firestore has neither taken nor refused a claim for
+// long.
+var errUnclaimed = errors.New("document could not be claimed")
 
 // claim takes the document. A lease is worth something only if it has begun
 // just now, so a claim that Firestore does not answer for a while is settled,
-// and made anew with another lease, until ctx ends.
-func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot, record delivery.Record) (delivery.Snapshot, delivery.Lease, error) {
+// and made anew with another lease: for the time of two leases, for it may be
+// the document, not Firestore, that is the matter.
+func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot) (delivery.Snapshot, delivery.Lease, error) {
+	record, began := delivery.ReadRecord(s.Fields), time.Now()
 	for {
-		now := time.Now()
+		now := w.queue.Now()
 		lease := delivery.Lease{ID: uuid(), Expires: now.Add(w.options.Lease)}
-		change := record.Claimed(lease, w.options.TTL, now)
+		change := record.Claimed(lease, w.options.Policy, now)
 		short, cancel := context.WithTimeout(work, w.options.Margin)
 		claimed, err := w.queue.Apply(short, s, change)
 		timely := short.Err() == nil
@@ -95,12 +115,14 @@ func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot, record de
 			return claimed, lease, err
 		}
 		w.disown(work, s, change)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return s, lease, err
-		}
-		if w.giveUp != nil {
+		case w.giveUp != nil:
 			w.giveUp(err)
 			return s, lease, err
+		case time.Since(began) > 2*w.options.Lease:
+			return s, lease, fmt.Errorf("%w: %w", errUnclaimed, err)
 		}
 	}
 }
@@ -112,62 +134,101 @@ const lastWord = time.Second
 // Firestore has made it all the same. It may make it late: nothing was sent under
 // it, so it is handed back even after the lease's end.
 func (w *Worker) disown(work context.Context, s delivery.Snapshot, c delivery.Change) {
-	ctx := work
+	parent, longest := work, w.options.Lease
 	if work.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(work), lastWord)
-		defer cancel()
+		parent, longest = context.WithoutCancel(work), lastWord
 	}
+	ctx, cancel := context.WithTimeout(parent, longest)
+	defer cancel()
 	unanswered := delivery.Snapshot{ID: s.ID, Fields: c.AppliedTo(s.Fields)}
-	_, err := w.queue.Finish(ctx, unanswered, delivery.Record.Released)
+	now := w.queue.Now()
+	_, err := w.queue.Finish(ctx, unanswered, func(r delivery.Record) delivery.Change { return r.Released(now) })
 	w.log.Warn().Str("doc", s.ID).AnErr("err", err).Msg("claim was not answered, handed back")
 }
 
-// ending is how an attempt ended: released, failed, or else sent.
+// ending is how an attempt ended.
 type ending struct {
-	released   bool
-	failure    *delivery.Failure
-	recipients []delivery.Recipient // that a server spoke about
-	sent       delivery.Sent
+	released bool // handed back: it does not count
+	delivery.Attempt
+	recorded func() // called once the ending is written; nil for nothing
 }
 
-// send makes the mail and hands it to the mail server before the lease's end,
-// less the margin that the write-back needs. If no connection is free by half
-// that time the mail is handed back: one that begins must have time to end.
-func (w *Worker) send(work context.Context, s delivery.Snapshot, lease delivery.Lease) (e ending) {
+// send makes the mail and hands it to the mail server while the attempt has
+// time. If no connection is free for the time of half a lease the mail is handed
+// back: others may have one.
+func (w *Worker) send(work context.Context, t *tenure) (e ending) {
+	s := t.claimed // nothing amends it before half of the lease is over
+	var recorded func()
 	defer func() {
 		if recover() != nil { // what it says may be part of a mail
 			w.log.Error().Str("doc", s.ID).Bytes("stack", debug.Stack()).Msg("panic while sending")
-			e = ending{failure: broken()}
+			e = notSent(broken())
 		}
+		e.recorded = recorded
 	}()
-	now, deadline := time.Now(), lease.Expires.Add(-w.options.Margin)
-	ctx, cancel := context.WithDeadline(work, deadline)
-	defer cancel()
+	record := delivery.ReadRecord(s.Fields)
 	doc, err := delivery.Decode(s.Fields)
 	if err != nil {
-		return ending{failure: failureOf(err)}
+		return notSent(failureOf(err))
 	}
-	mail, err := w.composer.Compose(ctx, doc, lease.ID, now)
+	mail, err := w.composer.Compose(t.ctx, doc, record.Message(), w.queue.Now())
 	if err != nil {
-		return w.cut(work, ending{failure: failureOf(err)})
+		return w.cut(work, notSent(failureOf(err)))
 	}
-	result, err := w.sender.Send(ctx, smtp.Mail{
-		Envelope: mail.Envelope, Message: mail.Message,
-		Deadline: deadline, StartBy: now.Add(deadline.Sub(now) / 2),
-	})
-	if errors.Is(err, smtp.ErrBusy) {
+	mail.Envelope.To = record.Owed(mail.Envelope.To)
+	if len(mail.Envelope.To) == 0 {
+		return notSent(nobody())
+	}
+	startBy := time.Now().Add((w.options.Lease - w.options.Margin) / 2)
+	recorded, err = w.admit(t.ctx, startBy, mail.Envelope.To)
+	if f, refused := errors.AsType[*delivery.Failure](err); refused {
+		e = notSent(f)
+		e.Envelope = mail.Envelope.To
+		return e
+	} else if err != nil {
 		return ending{released: true}
 	}
-	if err != nil {
-		failure, recipients := verdictOf(err)
-		return w.cut(work, ending{failure: failure, recipients: recipients})
+	return w.hand(work, t, mail, startBy)
+}
+
+// hand hands a mail to the mail server.
+func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.Time) ending {
+	result, err := w.sender.Send(t.ctx, t.limit, smtp.Mail{
+		Envelope: mail.Envelope, Message: mail.Message, StartBy: startBy, Begin: t.begin,
+	})
+	if err == nil {
+		return ending{Attempt: delivery.Attempt{
+			MessageID:  mail.MessageID,
+			Recipients: recipientsOf(result.Recipients),
+			Response:   result.Reply.String(),
+		}}
 	}
-	return ending{sent: delivery.Sent{
-		MessageID:  mail.MessageID,
-		Recipients: recipientsOf(result.Recipients),
-		Response:   result.Reply.String(),
-	}}
+	refused, ok := errors.AsType[*smtp.Error](err)
+	if errors.Is(err, smtp.ErrBusy) || t.refused() {
+		return ending{released: true}
+	}
+	if ok && refused.Unreachable() && w.outage.fail(refused, w.queue.Now()) {
+		return ending{released: true}
+	}
+	failure, recipients := verdictOf(err)
+	if failure.Class == delivery.Unknown {
+		failure.MessageID = mail.MessageID
+	}
+	e := notSent(failure)
+	e.MessageID, e.Envelope, e.Recipients = mail.MessageID, mail.Envelope.To, recipients
+	return w.cut(work, e)
+}
+
+// notSent is the ending of a mail that was not delivered.
+func notSent(f *delivery.Failure) ending { return ending{Attempt: delivery.Attempt{Failure: f}} }
+
+// nobody is the failure of a mail that is owed to nobody any more.
+func nobody() *delivery.Failure {
+	return &delivery.Failure{
+		Class: delivery.Permanent, Phase: delivery.PhaseCompose,
+		Message: "Error: No recipients defined",
+		Explain: "those who were still owed the mail are not in to, cc or bcc any more",
+	}
 }
 
 // broken is the failure of a mail over which the program stumbled.
@@ -183,47 +244,55 @@ func broken() *delivery.Failure {
 // cut tells an attempt that failed from one that was stopped before the mail
 // was sent.
 func (w *Worker) cut(work context.Context, e ending) ending {
-	if work.Err() != nil && e.failure.Class == delivery.Transient {
+	if work.Err() != nil && e.Failure.Class == delivery.Transient {
 		return ending{released: true}
 	}
 	return e
 }
 
 // finish writes down how the attempt ended. It keeps trying until the lease
-// ends: the mail may be gone.
-func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease delivery.Lease, e ending, began time.Time) (delivery.Snapshot, error) {
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(work), lease.Expires)
+// ends, for the mail may be gone; a worker that comes late, as one whose process
+// was stopped for a while does, tries too: the fence keeps it from a record that
+// is not its own any more.
+func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease delivery.Lease, e ending, took time.Duration) (delivery.Snapshot, error) {
+	if e.recorded != nil {
+		defer e.recorded()
+	}
+	now, fraction := w.queue.Now(), rand.Float64()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), max(lease.Expires.Sub(now), w.options.Margin))
 	defer cancel()
-	ended := time.Now()
 	var change delivery.Change
 	after, err := w.queue.Finish(ctx, claimed, func(r delivery.Record) delivery.Change {
-		change = e.change(r, ended)
+		change = e.change(r, w.options.Policy, fraction, now)
 		return change
 	})
-	w.metrics.ended(e, ended.Sub(began))
-	if err == nil {
+	w.metrics.ended(e, took)
+	switch {
+	case err == nil:
 		w.state.note(change.State)
-	} else {
+	case !e.released || !missing(err):
 		w.metrics.unwritten.Inc()
 		w.state.unwritten()
 	}
-	w.report(claimed, e, change, ended.Sub(began), err)
+	w.report(claimed, e, change, took, err)
 	if err != nil {
 		return claimed, err
 	}
 	return after, nil
 }
 
+// missing reports whether there is no record to write to any more: the document
+// was deleted, or belongs to another claim.
+func missing(err error) bool {
+	return errors.Is(err, delivery.ErrGone) || errors.Is(err, delivery.ErrLeaseLost)
+}
+
 // change returns what the ending makes of the record.
-func (e ending) change(r delivery.Record, now time.Time) delivery.Change {
-	switch {
-	case e.released:
-		return r.Released()
-	case e.failure != nil:
-		return r.Failed(e.failure, e.recipients, now)
-	default:
-		return r.Delivered(e.sent, now)
+func (e ending) change(r delivery.Record, p delivery.Policy, fraction float64, now time.Time) delivery.Change {
+	if e.released {
+		return r.Released(now)
 	}
+	return r.Ended(e.Attempt, p, fraction, now)
 }
 
 // class returns the ending's class; "" if the attempt was handed back.
@@ -231,8 +300,8 @@ func (e ending) class() delivery.Class {
 	switch {
 	case e.released:
 		return ""
-	case e.failure != nil:
-		return e.failure.Class
+	case e.Failure != nil:
+		return e.Failure.Class
 	default:
 		return delivery.Delivered
 	}
@@ -254,7 +323,7 @@ func failureOf(err error) *delivery.Failure {
 // uuid returns a random UUID (RFC 9562 §5.4).
 func uuid() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
+	_, _ = crand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -12,13 +12,34 @@ import (
 
 // missed is what asks for an audit: sources that may have missed something.
 type missed struct {
-	wake chan struct{} // holds one when something is asked for
+	wake      chan struct{} // holds one when something is asked for
+	unclaimed chan struct{} // holds one when a document was given up that could not be claimed
 
 	mu      sync.Mutex
 	settled []func() // to be called when an audit that begins from here on has ended
 }
 
-func newMissed() *missed { return &missed{wake: make(chan struct{}, 1)} }
+func newMissed() *missed {
+	return &missed{wake: make(chan struct{}, 1), unclaimed: make(chan struct{}, 1)}
+}
+
+// begin forgets what was given up before an audit that begins: it is found again.
+func (m *missed) begin() {
+	select {
+	case <-m.unclaimed:
+	default:
+	}
+}
+
+// giveUp asks for an audit because of a document that could not be claimed; one
+// that is under way must not count.
+func (m *missed) giveUp(settled ...func()) {
+	select {
+	case m.unclaimed <- struct{}{}:
+	default:
+	}
+	m.add(settled...)
+}
 
 // add asks for an audit, after which settled is called.
 func (m *missed) add(settled ...func()) {
@@ -46,7 +67,7 @@ func (m *missed) take() []func() {
 func (w *Worker) audit(ctx context.Context, found finder) {
 	next := w.firstAudit(ctx)
 	for {
-		timer := time.NewTimer(time.Until(next))
+		timer := time.NewTimer(next.Sub(w.queue.Now()))
 		select {
 		case <-w.missed.wake:
 		case <-timer.C:
@@ -55,7 +76,7 @@ func (w *Worker) audit(ctx context.Context, found finder) {
 			return
 		}
 		timer.Stop()
-		settled, began := w.missed.take(), time.Now()
+		settled, began := w.missed.take(), w.queue.Now()
 		next = began.Add(jittered(w.options.Audit, rand.Float64()))
 		if len(settled) == 0 && !w.share.first("audit", began) {
 			continue
@@ -88,7 +109,7 @@ func (w *Worker) firstAudit(ctx context.Context) time.Time {
 	if err != nil && ctx.Err() == nil {
 		w.log.Warn().Err(err).Msg("last audit is not known, another follows")
 	}
-	now := time.Now()
+	now := w.queue.Now()
 	if now.Before(last) { // by a clock that was ahead
 		last = now
 	}
@@ -99,6 +120,7 @@ func (w *Worker) firstAudit(ctx context.Context) time.Time {
 // of: before, nobody may rely on it.
 func (w *Worker) auditOnce(ctx context.Context, found finder) error {
 	began, open := time.Now(), newLatch()
+	w.missed.begin()
 	a, err := w.queue.Audit(ctx, func(ctx context.Context, s delivery.Snapshot) error {
 		open.add()
 		return found(ctx, s, open.done)
@@ -119,6 +141,8 @@ func (w *Worker) auditOnce(ctx context.Context, found finder) error {
 	select {
 	case <-open.none:
 		return nil
+	case <-w.missed.unclaimed:
+		return fmt.Errorf("audit: %w", errUnclaimed)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -69,7 +69,7 @@ func (w *Worker) accept(ctx, work context.Context, d *handedIn) bool {
 		return false
 	}
 	if mine {
-		w.hands.running.Go(func() { w.work(ctx, work, d.document) })
+		w.hands.running.Go(func() { w.work(ctx, work, w.hands, d.document, false) })
 	}
 	d.answer <- held
 	return true
@@ -80,11 +80,11 @@ func (w *Worker) accept(ctx, work context.Context, d *handedIn) bool {
 // done about it. An event may be old or told twice: a document that has changed
 // since is worked on as it is. The attempt goes on if ctx ends first.
 //
-// [delivery.ErrFull], [delivery.ErrStopping] and [delivery.ErrElsewhere] ask for
-// the event to be told again, as does any other error: the document could not be
-// written, or ctx has ended.
+// [delivery.ErrFull], [delivery.ErrStopping], [delivery.ErrUnavailable] and
+// [delivery.ErrElsewhere] ask for the event to be told again, as does any other
+// error: the document could not be written, or ctx has ended.
 func (w *Worker) Deliver(ctx context.Context, s delivery.Snapshot) error {
-	now := time.Now()
+	now := w.queue.Now()
 	w.state.hear(now)
 	if !actionable(s, now) { // as one that tells of a claim, for which nobody waits
 		return nil
@@ -95,7 +95,7 @@ func (w *Worker) Deliver(ctx context.Context, s delivery.Snapshot) error {
 	}
 	select {
 	case <-held.done:
-		return held.verdict(time.Now())
+		return held.verdict(w.queue.Now())
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -114,7 +114,7 @@ func TestEventOfWhatAnotherHasIsToldAgain(t *testing.T) {
 		o.add("a", "1")
 		s := o.event(t, "a")
 		dead := delivery.Lease{ID: "dead", Expires: time.Now().Add(time.Minute)}
-		claimed, err := o.Apply(t.Context(), s, delivery.Record{}.Claimed(dead, delivery.TTL{}, time.Now()))
+		claimed, err := o.Apply(t.Context(), s, delivery.Record{}.Claimed(dead, delivery.Policy{}, time.Now()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
-	"time"
+	"sync"
 )
 
 // Drain sends what is waiting and returns what became of it. It audits the
@@ -14,15 +14,18 @@ func (w *Worker) Drain(ctx context.Context) (Tally, error) {
 	work, stop := w.attempts(ctx)
 	defer stop()
 	claiming, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
 	w.giveUp = giveUp
 	found := w.finder(w.taker(claiming, work))
-	began := time.Now()
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	defer giveUp(nil)
+	probing.Go(func() { w.probe(claiming) })
+	began := w.queue.Now()
 	err := w.auditOnce(claiming, found)
-	w.hands.wait()
+	w.finishHands()
 	if err == nil {
 		err = w.queue.Sweep(claiming, found.unsettling())
-		w.hands.wait()
+		w.finishHands()
 	}
 	if claiming.Err() != nil { // stopped, or nothing could be claimed
 		err = context.Cause(claiming)
@@ -32,4 +35,10 @@ func (w *Worker) Drain(ctx context.Context) (Tally, error) {
 	}
 	w.noteAudit(ctx, began)
 	return w.state.counted(), nil
+}
+
+// finishHands returns once nothing is in hand.
+func (w *Worker) finishHands() {
+	w.hands.wait()
+	w.menders.wait()
 }

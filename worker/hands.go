@@ -14,8 +14,9 @@ type hands struct {
 	freed   chan struct{} // holds one when a hand has become free
 	running sync.WaitGroup
 
-	mu   sync.Mutex
-	held map[string]*hold // by the document's ID
+	mu     sync.Mutex
+	held   map[string]*hold // by the document's ID
+	leases map[string]bool  // by their IDs
 }
 
 // hold is a document in hand, or one that waits for a hand.
@@ -28,7 +29,7 @@ type hold struct {
 }
 
 func newHands(n int) *hands {
-	return &hands{slots: make(chan struct{}, n), freed: make(chan struct{}, 1), held: map[string]*hold{}}
+	return &hands{slots: make(chan struct{}, n), freed: make(chan struct{}, 1), held: map[string]*hold{}, leases: map[string]bool{}}
 }
 
 // take takes a document in hand once there is a hand free, and reports whether
@@ -119,6 +120,26 @@ func (h *hands) release(after delivery.Snapshot, err error, next func(delivery.S
 	default:
 	}
 	return after, held
+}
+
+// lease notes that an attempt is made under a lease, until the returned function
+// is called.
+func (h *hands) lease(id string) (over func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leases[id] = true
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.leases, id)
+	}
+}
+
+// leased reports whether an attempt is made under a lease.
+func (h *hands) leased(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.leases[id]
 }
 
 // full reports whether no hand is free.

@@ -25,6 +25,7 @@ type Metrics struct {
 	instances prometheus.Gauge
 	left      prometheus.Gauge
 	takeovers prometheus.Counter
+	down      prometheus.Gauge
 }
 
 // NewMetrics returns metrics that are registered with r.
@@ -51,6 +52,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		found:     counter("postrider_audit_missing_total", "Documents without a known state that audits counted."),
 		instances: gauge("postrider_instances", "Instances on the collection that live, this one included."),
 		left:      gauge("postrider_documents_left", "Documents left to other instances that have not been seen claimed."),
+		down:      gauge("postrider_smtp_down", "1 while the mail server can't be used and documents wait unclaimed."),
 		takeovers: counter("postrider_takeovers_total", "Documents taken because the instance they were left to did not."),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "postrider_attempt_seconds", Help: "Time from claim to outcome, by outcome as in postrider_attempts_total.",
@@ -58,7 +60,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"outcome"}),
 	}
 	r.MustRegister(m.attempts, m.took, m.claims, m.sweeps, m.expired, m.refused, m.unwritten, m.inHand, m.watching,
-		m.audits, m.found, m.instances, m.left, m.takeovers)
+		m.audits, m.found, m.instances, m.left, m.takeovers, m.down)
 	return m
 }
 

@@ -14,6 +14,8 @@ import (
 func (w *Worker) report(s delivery.Snapshot, e ending, c delivery.Change, took time.Duration, err error) {
 	line, fact := w.log.WithLevel(e.level()), "attempt finished"
 	switch {
+	case e.released && errors.Is(err, delivery.ErrLeaseLost):
+		fact = "attempt given up, another claim has its document"
 	case errors.Is(err, delivery.ErrGone):
 		fact = "attempt finished, its document was deleted"
 	case err != nil:
@@ -24,12 +26,13 @@ func (w *Worker) report(s delivery.Snapshot, e ending, c delivery.Change, took t
 	line.Str("doc", s.ID).
 		Int64("attempt", delivery.ReadRecord(s.Fields).Attempts+1).
 		Str("state", string(c.State)).
+		EmbedObject(waiting(c)).
 		Str("outcome", string(e.class())).
 		Dur("took", took).
 		EmbedObject(logged(e)).
 		Msg(fact)
-	if e.failure != nil {
-		w.log.Debug().Str("doc", s.ID).Str("reason", e.failure.Message).AnErr("err", e.failure.Err).Msg("attempt failed")
+	if e.Failure != nil {
+		w.log.Debug().Str("doc", s.ID).Str("reason", e.Failure.Message).AnErr("err", e.Failure.Err).Msg("attempt failed")
 	}
 }
 
@@ -39,14 +42,14 @@ func (e ending) level() zerolog.Level {
 	if e.released {
 		return zerolog.WarnLevel
 	}
-	if e.failure == nil {
+	if e.Failure == nil {
 		return zerolog.InfoLevel
 	}
-	switch e.failure.Phase {
+	switch e.Failure.Phase {
 	case delivery.PhaseConnect, delivery.PhaseGreeting, delivery.PhaseHello, delivery.PhaseTLS, delivery.PhaseAuth:
 		return zerolog.ErrorLevel
 	}
-	if e.failure.Class == delivery.Unknown {
+	if e.Failure.Class == delivery.Unknown {
 		return zerolog.ErrorLevel
 	}
 	return zerolog.WarnLevel
@@ -60,12 +63,22 @@ func (l logged) MarshalZerologObject(line *zerolog.Event) {
 	if l.released {
 		return
 	}
-	if l.failure == nil {
-		line.Str("message_id", l.sent.MessageID).Int("recipients", len(l.sent.Recipients))
+	if l.Failure == nil {
+		line.Str("message_id", l.MessageID).Int("recipients", len(l.Recipients))
 		return
 	}
-	line.Str("phase", string(l.failure.Phase)).Int("code", l.failure.Code).Str("enhanced", l.failure.EnhancedCode)
-	if cause, ok := errors.AsType[*smtp.Error](l.failure.Err); ok {
+	line.Str("phase", string(l.Failure.Phase)).Int("code", l.Failure.Code).Str("enhanced", l.Failure.EnhancedCode)
+	if cause, ok := errors.AsType[*smtp.Error](l.Failure.Err); ok {
 		line.Str("command", cause.Command).Str("cause", string(cause.Cause()))
+	}
+}
+
+// waiting is a change's part of the log line: when the mail is tried again.
+type waiting delivery.Change
+
+// MarshalZerologObject writes when the next attempt is due, if there is one.
+func (c waiting) MarshalZerologObject(line *zerolog.Event) {
+	if next, ok := c.Set["nextAttemptTime"].(time.Time); ok {
+		line.Time("next_attempt", next)
 	}
 }

@@ -51,6 +51,8 @@ type left struct {
 	since   time.Time
 	version time.Time // its update time
 	settled func()
+
+	mendable bool // no hand is needed for it
 }
 
 func newShare(self string) *share {
@@ -150,9 +152,9 @@ func (s *share) remove(id string) (settled func()) {
 // leave leaves a document to others if they rank before this instance, and
 // reports whether it did. While too many are left to others it blocks; the
 // error is ctx's.
-func (s *share) leave(ctx context.Context, d delivery.Snapshot, settled func()) (bool, error) {
+func (s *share) leave(ctx context.Context, now func() time.Time, mendable bool, d delivery.Snapshot, settled func()) (bool, error) {
 	for {
-		room, done := s.tryLeave(d, settled, time.Now())
+		room, done := s.tryLeave(d, mendable, settled, now())
 		if room == nil {
 			return done, nil
 		}
@@ -165,7 +167,7 @@ func (s *share) leave(ctx context.Context, d delivery.Snapshot, settled func()) 
 }
 
 // tryLeave does what leave does, or returns the channel that tells of room.
-func (s *share) tryLeave(d delivery.Snapshot, settled func(), now time.Time) (room <-chan struct{}, done bool) {
+func (s *share) tryLeave(d delivery.Snapshot, mendable bool, settled func(), now time.Time) (room <-chan struct{}, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.ahead(d.ID, now)) == 0 {
@@ -173,7 +175,7 @@ func (s *share) tryLeave(d delivery.Snapshot, settled func(), now time.Time) (ro
 	}
 	if known := s.waiting[d.ID]; known != nil {
 		if known.version.Before(d.UpdateTime) {
-			known.version, known.since = d.UpdateTime, now
+			known.version, known.since, known.mendable = d.UpdateTime, now, mendable
 		}
 		before := known.settled
 		known.settled = func() { before(); settled() }
@@ -182,7 +184,7 @@ func (s *share) tryLeave(d delivery.Snapshot, settled func(), now time.Time) (ro
 	if len(s.waiting) >= maxWaiting {
 		return s.room, false
 	}
-	s.waiting[d.ID] = &left{since: now, version: d.UpdateTime, settled: settled}
+	s.waiting[d.ID] = &left{since: now, version: d.UpdateTime, mendable: mendable, settled: settled}
 	select {
 	case s.some <- struct{}{}:
 	default:
@@ -198,18 +200,20 @@ func (s *share) keptWaiting(now time.Time) {
 	s.held = now
 }
 
-// due returns up to n documents that were left to others and have waited long
-// enough.
-func (s *share) due(n int, now time.Time) []string {
+// due returns documents that were left to others and have waited long enough: as
+// many as there are hands for, and for those that need none, menders.
+func (s *share) due(hands, menders int, now time.Time) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ids []string
 	for id, l := range s.waiting {
-		if len(ids) == n {
-			break
+		room := &hands
+		if l.mendable {
+			room = &menders
 		}
-		if !now.Before(s.turn(id, l, now)) {
+		if *room > 0 && !now.Before(s.turn(id, l, now)) {
 			ids = append(ids, id)
+			*room--
 		}
 	}
 	return ids

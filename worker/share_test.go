@@ -129,7 +129,7 @@ func TestBusyInstanceIsLeftItsShare(t *testing.T) {
 	s.meet(map[string]time.Time{"me": time.Now(), "other": time.Now()})
 	for i := range 40 {
 		d := delivery.Snapshot{ID: fmt.Sprint(i), UpdateTime: time.Unix(1, 0)}
-		if left, _ := s.leave(t.Context(), d, func() {}); left {
+		if left, _ := s.leave(t.Context(), time.Now, false, d, func() {}); left {
 			others = append(others, d)
 		} else {
 			mine = append(mine, d)
@@ -147,14 +147,14 @@ func TestBusyInstanceIsLeftItsShare(t *testing.T) {
 		claim(others[i], begin.Add(time.Duration(i)*stagger/2))
 	}
 	last := begin.Add(8 * stagger / 2)
-	if ids := s.due(100, last.Add(stagger-time.Millisecond)); len(ids) > 0 {
+	if ids := s.due(100, 0, last.Add(stagger-time.Millisecond)); len(ids) > 0 {
 		t.Errorf("%v are due although the other works", ids)
 	}
-	if ids := s.due(100, last.Add(stagger+time.Millisecond)); len(ids) != len(others)-9 {
+	if ids := s.due(100, 0, last.Add(stagger+time.Millisecond)); len(ids) != len(others)-9 {
 		t.Errorf("%d of %d are due when it does not any more", len(ids), len(others)-9)
 	}
 	s.busy["other"] = begin.Add(patience)
-	if ids := s.due(100, begin.Add(patience+time.Second/10)); len(ids) != len(others)-9 {
+	if ids := s.due(100, 0, begin.Add(patience+time.Second/10)); len(ids) != len(others)-9 {
 		t.Errorf("%d of %d are due when patience is over", len(ids), len(others)-9)
 	}
 }
@@ -223,7 +223,7 @@ func TestLeftDocumentIsSettledByItsClaim(t *testing.T) {
 	s.meet(map[string]time.Time{"other": time.Now()})
 	d, settled := other(s, true), 0
 	for range 3 {
-		if left, err := s.leave(t.Context(), d, func() { settled++ }); !left || err != nil {
+		if left, err := s.leave(t.Context(), time.Now, false, d, func() { settled++ }); !left || err != nil {
 			t.Fatalf("%v, %v", left, err)
 		}
 	}
@@ -233,7 +233,7 @@ func TestLeftDocumentIsSettledByItsClaim(t *testing.T) {
 	}
 	edited := d
 	edited.UpdateTime = d.UpdateTime.Add(time.Second)
-	if left, _ := s.leave(t.Context(), edited, func() { settled++ }); !left {
+	if left, _ := s.leave(t.Context(), time.Now, false, edited, func() { settled++ }); !left {
 		t.Fatal("not left")
 	}
 	s.claimed(edited, time.Now())
@@ -260,12 +260,12 @@ func TestWhatIsLeftIsBounded(t *testing.T) {
 		}
 		source, end := context.WithCancel(t.Context())
 		end()
-		if left, err := s.leave(source, d, func() {}); left || err == nil {
+		if left, err := s.leave(source, time.Now, false, d, func() {}); left || err == nil {
 			t.Errorf("%v, %v", left, err)
 		}
 		done := make(chan bool, 1)
 		go func() {
-			left, _ := s.leave(t.Context(), d, func() {})
+			left, _ := s.leave(t.Context(), time.Now, false, d, func() {})
 			done <- left
 		}()
 		synctest.Wait()
@@ -283,17 +283,17 @@ func TestWhatIsLeftIsBounded(t *testing.T) {
 func TestBusyInstanceDoesNotTakeOver(t *testing.T) {
 	s, begin := newShare("me"), time.Now()
 	s.meet(map[string]time.Time{"other": begin})
-	if left, _ := s.leave(t.Context(), other(s, true), func() {}); !left {
+	if left, _ := s.leave(t.Context(), time.Now, false, other(s, true), func() {}); !left {
 		t.Fatal("not left")
 	}
 	s.keptWaiting(begin.Add(time.Second))
-	if ids := s.due(10, begin.Add(time.Second+stagger-time.Millisecond)); len(ids) > 0 {
+	if ids := s.due(10, 0, begin.Add(time.Second+stagger-time.Millisecond)); len(ids) > 0 {
 		t.Errorf("%v is due", ids)
 	}
-	if ids := s.due(10, begin.Add(time.Second+stagger+time.Second)); len(ids) != 1 {
+	if ids := s.due(10, 0, begin.Add(time.Second+stagger+time.Second)); len(ids) != 1 {
 		t.Errorf("%v is due", ids)
 	}
-	if ids := s.due(0, begin.Add(time.Hour)); len(ids) > 0 {
+	if ids := s.due(0, 0, begin.Add(time.Hour)); len(ids) > 0 {
 		t.Errorf("with no hand free %v is due", ids)
 	}
 }

@@ -31,7 +31,7 @@ type Tally struct {
 type Status struct {
 	Watching bool      // the watch is open
 	Heard    time.Time // when a sweep last worked or a document was last passed on; zero if never
-	Problem  error     // what is wrong with the watch, the last sweep or the last audit; nil if nothing
+	Problem  error     // what is wrong with the watch, the last sweep, the last audit or the mail server; nil if nothing
 }
 
 // Status returns how the worker is. It may be called at any time.
@@ -39,7 +39,7 @@ func (w *Worker) Status() Status {
 	s := &w.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Watching: s.watched, Heard: s.heard, Problem: errors.Join(s.watchErr, s.sweepErr, s.auditErr)}
+	return Status{Watching: s.watched, Heard: s.heard, Problem: errors.Join(s.watchErr, s.sweepErr, s.auditErr, w.outage.problem())}
 }
 
 // watch notes the state of the watch and returns what it was.

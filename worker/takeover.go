@@ -30,7 +30,7 @@ func (w *Worker) attend(ctx context.Context, met chan<- struct{}) {
 	first := true
 	_ = w.queue.Attend(ctx, w.options.Instance, func(heard map[string]time.Time) {
 		w.share.meet(heard)
-		w.metrics.instances.Set(float64(w.share.size(time.Now())))
+		w.metrics.instances.Set(float64(w.share.size(w.queue.Now())))
 		if first {
 			first = false
 			close(met)
@@ -39,8 +39,8 @@ func (w *Worker) attend(ctx context.Context, met chan<- struct{}) {
 }
 
 // takeOver takes documents that were left to others when their turn comes,
-// until ctx ends. While all hands are full it leaves them: the others are no
-// busier.
+// until ctx ends. While all hands are full it leaves those that need one: the
+// others are no busier.
 func (w *Worker) takeOver(ctx context.Context, take finder) {
 	for {
 		select {
@@ -51,7 +51,7 @@ func (w *Worker) takeOver(ctx context.Context, take finder) {
 		for n := 1; n > 0 && ctx.Err() == nil; n = w.share.count() {
 			await(ctx, nil, stagger/4)
 			var reads sync.WaitGroup
-			for _, id := range w.share.due(w.hands.free(), time.Now()) {
+			for _, id := range w.share.due(w.hands.free(), w.menders.free(), w.queue.Now()) {
 				reads.Go(func() { w.takeOne(ctx, id, take) })
 			}
 			reads.Wait()
@@ -67,7 +67,7 @@ func (w *Worker) takeOne(ctx context.Context, id string, take finder) {
 	if err != nil && !errors.Is(err, delivery.ErrGone) {
 		return // ctx has ended: it stays unsettled
 	}
-	now := time.Now()
+	now := w.queue.Now()
 	claimed := err != nil || !actionable(s, now)
 	settled := w.share.end(id, claimed, now)
 	if settled == nil {

@@ -24,7 +24,30 @@ func verdictOf(err error) (*delivery.Failure, []delivery.Recipient) {
 		Err:          e,
 	}
 	f.Explain = explain(e, f.Class)
-	return f, recipientsOf(e.Recipients)
+	f.Conversation = e.Conversation
+	return f, unsent(e, f.Class)
+}
+
+// unsent returns what became of each address of a mail that the server did not
+// take: who was accepted did not get it either. What is said of recipients after
+// MAIL was refused says nothing about them.
+func unsent(e *smtp.Error, class delivery.Class) []delivery.Recipient {
+	list := recipientsOf(e.Recipients)
+	for i := range list {
+		r := &list[i]
+		if r.Status != delivery.Accepted && e.Stage != smtp.StageMail {
+			continue
+		}
+		r.Status = delivery.Deferred
+		switch class {
+		case delivery.Unknown:
+			r.Status = delivery.Unsure
+		case delivery.Permanent:
+			r.Status = delivery.Rejected
+		}
+		r.Code, r.EnhancedCode, r.Reply = e.Reply.Code, e.Reply.Enhanced, e.Reply.String()
+	}
+	return list
 }
 
 func classOf(e *smtp.Error) delivery.Class {

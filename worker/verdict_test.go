@@ -54,7 +54,7 @@ func TestVerdictSaysWhatTheExtensionSays(t *testing.T) {
 		"nobody listens":     {smtp.Error{Stage: smtp.StageConnect, Err: syscall.ECONNREFUSED}, delivery.Transient, "Error: Can't connect to the mail server: connection refused"},
 		"no such host": {
 			smtp.Error{Stage: smtp.StageConnect, Err: &net.DNSError{IsNotFound: true}},
-			delivery.Permanent,
+			delivery.Transient,
 			"Error: Can't find the mail server: its name does not resolve",
 		},
 		"bad certificate": {

@@ -88,7 +88,7 @@ func (w *Worker) lastPlace(ctx context.Context) {
 }
 
 func (w *Worker) savePlace(ctx context.Context, last bool) {
-	if !w.share.first("checkpoint", time.Now()) {
+	if !w.share.first("checkpoint", w.queue.Now()) {
 		return
 	}
 	if err := w.queue.Checkpoint(ctx, last); err != nil && ctx.Err() == nil {

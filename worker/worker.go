@@ -28,6 +28,8 @@ type Finder interface {
 	Watch(ctx context.Context, w delivery.Watcher) error
 	// Sweep passes on every document that waits or is claimed.
 	Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
+	// Claimed passes on every document that is claimed.
+	Claimed(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
 	// Audit passes on every document that has no state, or was incomplete.
 	Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (delivery.Audit, error)
 }
@@ -42,10 +44,15 @@ type Record interface {
 	// Finish puts down what end makes of the record, if it still belongs to the
 	// claim in s; else delivery.ErrLeaseLost or ErrGone. It tries until ctx ends.
 	Finish(ctx context.Context, s delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error)
+	// Accepted counts the documents since a time whose mail was accepted for an
+	// address, which is in lower case.
+	Accepted(ctx context.Context, address string, since time.Time) (int, error)
 }
 
-// Keeper keeps what the instances on one collection must remember together.
+// Keeper keeps what the instances on one collection share.
 type Keeper interface {
+	// Now is the time by the clock that all of them reckon by, UTC.
+	Now() time.Time
 	// Attend makes an instance known until ctx ends, and tells view which there
 	// are and when each was last heard of.
 	Attend(ctx context.Context, self string, view func(map[string]time.Time)) error
@@ -58,17 +65,21 @@ type Keeper interface {
 	NoteAudit(ctx context.Context, began time.Time) error
 }
 
-// Composer makes the mail that a document asks for. Id is the claim's: the same
-// one gives the same Message-ID. Its errors are [*delivery.Failure], and it
+// Composer makes the mail that a document asks for. The same id gives the same
+// Message-ID. Its errors are [*delivery.Failure], and it
 // returns soon after ctx ends.
 type Composer interface {
 	Compose(ctx context.Context, doc delivery.Document, id string, now time.Time) (Mail, error)
 }
 
-// Sender hands a mail to the mail server; [smtp.Pool] is one. Ctx cuts it short
-// before the final dot only. Its errors are [*smtp.Error].
+// Sender hands mails to the mail server; [smtp.Pool] is one. Its errors are
+// [*smtp.Error].
 type Sender interface {
-	Send(ctx context.Context, m smtp.Mail) (smtp.Result, error)
+	// Send sends a mail. Ctx cuts it short before the final dot only, the end of
+	// limit always.
+	Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error)
+	// Probe has a session opened, and kept for the next mail.
+	Probe(ctx context.Context) error
 }
 
 // Mail is a composed mail.
@@ -83,13 +94,14 @@ type Options struct {
 	Concurrency int           // documents in hand at once
 	Lease       time.Duration // how long a claim lasts
 	Margin      time.Duration // of it, kept for the write-back; less than Lease
+	Attempt     time.Duration // for one attempt in all; its lease is renewed meanwhile
 	Drain       time.Duration // for attempts under way when told to stop
 	Sweep       time.Duration // between two sweeps, give or take a quarter
 	Audit       time.Duration // between two audits, give or take a quarter
 	Push        bool          // documents come by Deliver; nothing is watched
 	Alone       bool          // no other instance is to be expected
 	Instance    string        // its ID; unique among those on the collection
-	TTL         delivery.TTL
+	Policy      delivery.Policy
 }
 
 // Worker works one mail collection.
@@ -100,7 +112,10 @@ type Worker struct {
 	sender   Sender
 	log      zerolog.Logger
 	metrics  *Metrics
-	hands    *hands
+	hands    *hands // for attempts
+	menders  *hands // for what only a write is to be done about
+	outage   *outage
+	rates    *rates
 	share    *share
 	missed   *missed
 	desk     desk
@@ -112,9 +127,14 @@ type Worker struct {
 func New(o Options, q Queue, c Composer, s Sender, log zerolog.Logger, m *Metrics) *Worker {
 	return &Worker{
 		options: o, queue: q, composer: c, sender: s, log: log, metrics: m,
-		hands: newHands(o.Concurrency), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
+		hands: newHands(o.Concurrency), menders: newHands(max(minMenders, o.Concurrency/4)),
+		outage: newOutage(), rates: newRates(), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
 	}
 }
+
+// minMenders is how many documents at least may be written at a time that no
+// attempt is to be made of.
+const minMenders = 8
 
 // errDrained ends the attempts that are under way when the drain time is over.
 var errDrained = errors.New("stopped before the mail was sent")
@@ -135,6 +155,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	loops.Go(func() { w.sweep(ctx, found) })
 	loops.Go(func() { w.audit(ctx, found) })
+	loops.Go(func() { w.probe(ctx) })
 	if w.options.Push {
 		loops.Go(func() { w.serve(ctx, work) })
 	} else {
@@ -143,7 +164,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	loops.Wait()
 	w.log.Info().Int("in_hand", w.hands.count()).Msg("draining")
-	w.hands.wait()
+	w.finishHands()
 	w.lastPlace(ctx)
 	w.log.Info().Msg("ended")
 	return nil
@@ -172,14 +193,14 @@ type finder func(source context.Context, s delivery.Snapshot, settled func()) er
 // finder returns the finder of a run that takes what is for this instance.
 func (w *Worker) finder(take finder) finder {
 	return func(source context.Context, s delivery.Snapshot, settled func()) error {
-		now := time.Now()
+		now := w.queue.Now()
 		w.state.hear(now)
 		if !actionable(s, now) {
 			w.share.claimed(s, now)
 			settled()
 			return nil
 		}
-		if others, err := w.share.leave(source, s, settled); others || err != nil {
+		if others, err := w.share.leave(source, w.queue.Now, w.mendable(s, now), s, settled); others || err != nil {
 			return err
 		}
 		return take(source, s, settled)
@@ -187,18 +208,23 @@ func (w *Worker) finder(take finder) finder {
 }
 
 // taker returns what works on a document once a hand is free: ctx ends claiming,
-// work attempts.
+// work attempts. What is not to be sent doesn't wait for what is: a lapsed lease
+// is recorded however busy the hands are.
 func (w *Worker) taker(ctx, work context.Context) finder {
 	return func(source context.Context, s delivery.Snapshot, settled func()) error {
-		full := w.hands.full()
-		mine, err := w.hands.take(source, s, settled)
-		now := time.Now()
+		h := w.hands
+		if w.mendable(s, w.queue.Now()) {
+			h = w.menders
+		}
+		full := h.full()
+		mine, err := h.take(source, s, settled)
+		now := w.queue.Now()
 		w.state.hear(now)
-		if full {
+		if full && h == w.hands {
 			w.share.keptWaiting(now)
 		}
 		if mine {
-			w.hands.running.Go(func() { w.work(ctx, work, s) })
+			h.running.Go(func() { w.work(ctx, work, h, s, true) })
 		}
 		return err
 	}
@@ -214,14 +240,16 @@ func (f finder) unsettling() func(context.Context, delivery.Snapshot) error {
 // changed while it was in hand. One that could not be written has a state by
 // which a sweep finds it, or can't hold one. When the worker stops, what it has
 // not come to is left for the next one to be told of.
-func (w *Worker) work(ctx, work context.Context, s delivery.Snapshot) {
+//
+// Patient says that it may wait for the mail server.
+func (w *Worker) work(ctx, work context.Context, h *hands, s delivery.Snapshot, patient bool) {
 	w.metrics.inHand.Inc()
 	defer w.metrics.inHand.Dec()
 	var end *hold
 	for end == nil {
-		after, err := w.handle(ctx, work, s)
-		s, end = w.hands.release(after, err, func(s delivery.Snapshot) (bool, error) {
-			if !actionable(s, time.Now()) {
+		after, err := w.handle(ctx, work, s, patient)
+		s, end = h.release(after, err, func(s delivery.Snapshot) (bool, error) {
+			if !actionable(s, w.queue.Now()) {
 				return false, nil
 			}
 			if ctx.Err() != nil {
@@ -230,17 +258,37 @@ func (w *Worker) work(ctx, work context.Context, s delivery.Snapshot) {
 			return true, nil
 		})
 	}
-	if end.err != nil && ctx.Err() != nil {
-		return
+	switch {
+	case end.err != nil && ctx.Err() != nil:
+	case errors.Is(end.err, errUnclaimed):
+		w.missed.giveUp(end.settled...)
+	default:
+		for _, settled := range end.settled {
+			settled()
+		}
 	}
-	for _, settled := range end.settled {
-		settled()
+}
+
+// mendable reports whether a document needs a write and no attempt. One that is
+// in an attempt here is left to it, even if its lease has lapsed: it knows more.
+func (w *Worker) mendable(s delivery.Snapshot, now time.Time) bool {
+	switch decide(s, now) {
+	case delivery.Expire:
+		return !w.hands.leased(delivery.ReadRecord(s.Fields).Lease.ID)
+	case delivery.Refuse:
+		return true
 	}
+	return false
+}
+
+// decide returns what may be done about a document.
+func decide(s delivery.Snapshot, now time.Time) delivery.Action {
+	return delivery.Decide(delivery.ReadRecord(s.Fields), delivery.Complete(s.Fields), now)
 }
 
 // actionable reports whether there is something to be done about a document.
 func actionable(s delivery.Snapshot, now time.Time) bool {
-	switch delivery.Decide(delivery.ReadRecord(s.Fields), delivery.Complete(s.Fields), now) {
+	switch decide(s, now) {
 	case delivery.Ignore, delivery.Wait:
 		return false
 	}

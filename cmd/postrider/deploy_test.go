@@ -3,6 +3,7 @@ package main_test
 import (
 	"debug/elf"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -157,8 +158,12 @@ func TestCloudRunServiceWouldStart(t *testing.T) {
 
 func TestIndexesNameFieldsThatExist(t *testing.T) {
 	type index struct{ Order, QueryScope, ArrayConfig string }
+	type composite struct {
+		CollectionGroup, QueryScope string
+		Fields                      []struct{ FieldPath, Order, ArrayConfig string }
+	}
 	var file struct {
-		Indexes        []any
+		Indexes        []composite
 		FieldOverrides []struct {
 			CollectionGroup, FieldPath string
 			TTL                        bool
@@ -184,7 +189,15 @@ func TestIndexesNameFieldsThatExist(t *testing.T) {
 		}
 		indexed[f.FieldPath] = slices.Contains(*f.Indexes, index{Order: "ASCENDING", QueryScope: "COLLECTION"})
 	}
-	asked := []string{"delivery.state", "delivery.outcome.class"} // by sweep and audit
+	if len(file.Indexes) != 1 || fmt.Sprint(file.Indexes[0]) != "{mail COLLECTION [{delivery.reached  CONTAINS} {delivery.endTime ASCENDING }]}" {
+		t.Errorf("MAX_PER_RECIPIENT can't be counted by %v", file.Indexes)
+	}
+	for _, f := range file.Indexes[0].Fields {
+		if !slices.Contains(known, f.FieldPath) {
+			t.Errorf("%s does not exist", f.FieldPath)
+		}
+	}
+	asked := []string{"delivery.state", "delivery.nextAttemptTime", "delivery.outcome.class"} // by sweep and audit
 	for _, f := range append(asked, "message", "template", "delivery", "delivery.expireAt") {
 		on, there := indexed[f]
 		if !there || on != slices.Contains(asked, f) {
@@ -197,9 +210,9 @@ func TestIndexesNameFieldsThatExist(t *testing.T) {
 func recordFields() []string {
 	now := time.Now()
 	r := delivery.Record{NextAttempt: now}
-	ttl := delivery.TTL{Unit: "day", Value: 1}
-	claimed := r.Claimed(delivery.Lease{ID: "a", Expires: now}, ttl, now)
-	delivered := r.Delivered(delivery.Sent{}, now)
+	p := delivery.Policy{TTL: delivery.TTL{Unit: "day", Value: 1}, PerRecipient: delivery.Rate{N: 1, Per: time.Hour}}
+	claimed := r.Claimed(delivery.Lease{ID: "a", Expires: now}, p, now)
+	delivered := r.Ended(delivery.Attempt{}, p, 0, now)
 	var paths []string
 	for _, name := range append(claimed.Paths(), delivered.Paths()...) {
 		paths = append(paths, "delivery."+name)

@@ -5,8 +5,10 @@
 //	postrider run --drain   send what is waiting, and exit
 //	postrider dev           try it: emulator, inbox and worker in one
 //	postrider send          add a document and follow it to its end
+//	postrider show ID       print what has become of a document's mail
+//	postrider list          print a line for each document
 //
-// Exit codes: 0 done, 1 failed, 2 usage or settings.
+// Exit codes: 0 done, 1 failed, 2 usage or settings, 3 no such document.
 package main
 
 import (
@@ -25,9 +27,10 @@ import (
 
 // Exit codes.
 const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitNotFound = 3
 )
 
 func main() {
@@ -65,6 +68,10 @@ func (p program) main(ctx context.Context, args []string) int {
 		err = p.dev(ctx, args)
 	case "send":
 		err = p.send(ctx, args)
+	case "show":
+		err = p.show(ctx, args)
+	case "list":
+		err = p.list(ctx, args)
 	case "help":
 		p.help(p.out)
 	default:
@@ -77,6 +84,7 @@ func (p program) main(ctx context.Context, args []string) int {
 func (p program) exitCode(err error) int {
 	var usage *usageError
 	var fault *config.Fault
+	var missing *missingError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return exitDone
@@ -88,6 +96,9 @@ func (p program) exitCode(err error) int {
 	case errors.As(err, &fault):
 		fmt.Fprintf(p.err, "postrider: the settings are not right:\n%s\nTry: postrider run --help\n", indented(err.Error()))
 		return exitUsage
+	case errors.As(err, &missing):
+		fmt.Fprintln(p.err, "postrider:", err)
+		return exitNotFound
 	default:
 		fmt.Fprintln(p.err, "postrider:", err)
 		return exitFailed
@@ -112,20 +123,36 @@ func (p program) flags(name, text string, more func(io.Writer)) *flag.FlagSet {
 
 // parse reads a command line that has flags and nothing else.
 func parse(set *flag.FlagSet, args []string) error {
-	set.SetOutput(io.Discard) // the error says it
-	usage := set.Usage
-	set.Usage = func() {}
-	err := set.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		usage()
-		return err
-	case err != nil:
-		return &usageError{fmt.Sprintf("postrider %s: %v", set.Name(), err)}
-	case set.NArg() > 0:
-		return &usageError{fmt.Sprintf("postrider %s: %q is not a flag", set.Name(), set.Arg(0))}
+	rest, err := operands(set, args)
+	if err == nil && len(rest) > 0 {
+		return &usageError{fmt.Sprintf("postrider %s: %q is not a flag", set.Name(), rest[0])}
 	}
-	return nil
+	return err
+}
+
+// operands reads a command line and returns what in it is no flag. Flags may
+// stand before it and after it, up to an argument --.
+func operands(set *flag.FlagSet, args []string) ([]string, error) {
+	terminal, usage := set.Output(), set.Usage
+	set.SetOutput(io.Discard) // the error says it
+	set.Usage = func() {}
+	var out []string
+	for {
+		err := set.Parse(args)
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			set.SetOutput(terminal)
+			usage()
+			return nil, err
+		case err != nil:
+			return nil, &usageError{fmt.Sprintf("postrider %s: %v", set.Name(), err)}
+		}
+		rest := set.Args()
+		if ended := len(args) - len(rest) - 1; len(rest) == 0 || ended >= 0 && args[ended] == "--" {
+			return append(out, rest...), nil
+		}
+		out, args = append(out, rest[0]), rest[1:]
+	}
 }
 
 func (p program) help(w io.Writer) {
@@ -137,9 +164,11 @@ Commands:
   postrider run --drain   send what is waiting, and exit: 0 when nothing is left, 1 if some failed
   postrider dev           try it on this machine: Firestore emulator, inbox and worker in one
   postrider send          add a mail document and follow it to its end
+  postrider show ID       print what has become of a document's mail, and what is to be done
+  postrider list          print a line for each mail document; --state ERROR, --class unknown
   postrider help          this text
 
-Exit codes: 0 done, 1 failed, 2 usage or settings.
+Exit codes: 0 done, 1 failed, 2 usage or settings, 3 no such document.
 `)
 }
 

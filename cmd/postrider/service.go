@@ -61,13 +61,14 @@ func (s *service) newWorker() *worker.Worker {
 		Concurrency: s.config.Concurrency,
 		Lease:       s.config.Lease,
 		Margin:      s.config.LeaseMargin,
+		Attempt:     s.config.AttemptTimeout,
 		Drain:       s.config.DrainTimeout,
 		Sweep:       s.config.SweepInterval,
 		Audit:       s.config.AuditInterval,
 		Push:        s.config.Push,
 		Alone:       s.queue.Forgetful(),
 		Instance:    s.instance,
-		TTL:         s.config.TTL,
+		Policy:      s.config.Policy,
 	}
 	var documents worker.Queue = s.queue
 	if s.queue.Forgetful() {
@@ -125,6 +126,8 @@ func (s *service) newComposer() *compose.Composer {
 		MaxMessageBytes:    s.config.MaxMessageBytes,
 		FetchTimeout:       s.config.AttachmentTimeout,
 		MaxRecipients:      s.config.MaxRecipients,
+		RecipientDomains:   s.config.RecipientDomains,
+		TemplateOnly:       s.config.TemplateOnly,
 		Storage:            compose.Storage{Buckets: s.config.AllowBuckets},
 	}, users, rendering)
 }

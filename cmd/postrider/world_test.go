@@ -49,6 +49,8 @@ type world struct {
 	random    *rand.Rand
 	sent      map[string]int // how often, by subject, which is the document's ID
 	instances []*instance
+
+	mood *mood // of a mail server that fails; nil for one that never does
 }
 
 // instance is one worker in the world.
@@ -142,7 +144,7 @@ func (i *instance) leave() {
 // worldOptions are a worker's as they are by default.
 func worldOptions(n int) worker.Options {
 	return worker.Options{
-		Concurrency: 8, Lease: time.Minute, Margin: 10 * time.Second, Drain: 8 * time.Second,
+		Concurrency: 8, Lease: time.Minute, Margin: 10 * time.Second, Attempt: 10 * time.Minute, Drain: 8 * time.Second,
 		Sweep: 45 * time.Second, Audit: time.Hour, Instance: fmt.Sprint("instance-", n),
 	}
 }
@@ -207,8 +209,14 @@ func (i *instance) Compose(_ context.Context, doc delivery.Document, id string, 
 }
 
 // Send takes a mail as a server does, within two seconds.
-func (i *instance) Send(ctx context.Context, m smtp.Mail) (smtp.Result, error) {
+func (i *instance) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error) {
 	w := i.world
+	if w.mood != nil {
+		return w.mood.send(ctx, limit, i, m)
+	}
+	if err := m.Begin(); err != nil {
+		return smtp.Result{}, &smtp.Error{Stage: smtp.StageMail, Err: err}
+	}
 	w.mu.Lock()
 	pause := time.Duration(w.random.IntN(2000)) * time.Millisecond
 	w.mu.Unlock()
@@ -233,6 +241,14 @@ func (i *instance) Send(ctx context.Context, m smtp.Mail) (smtp.Result, error) {
 		r.Recipients = append(r.Recipients, smtp.Recipient{Address: to, Reply: reply})
 	}
 	return r, nil
+}
+
+// Probe finds the mail server as it is.
+func (i *instance) Probe(ctx context.Context) error {
+	if i.world.mood != nil {
+		return i.world.mood.probe(ctx)
+	}
+	return nil
 }
 
 // push has the server tell of every change, as Eventarc does, each time another

@@ -33,7 +33,7 @@ func (c *Composer) attachments(ctx context.Context, m content) ([]*node, error) 
 	}
 	if n := len(m.Attachments); n > c.options.MaxAttachments {
 		return nil, refuse(delivery.PhaseAttachment,
-			fmt.Sprintf("%s has %d elements, at most %d are allowed", m.where, n, c.options.MaxAttachments),
+			fmt.Sprintf("%s has %d elements, at most %d are allowed (ATTACHMENT_MAX_COUNT)", m.where, n, c.options.MaxAttachments),
 			"The limit is ATTACHMENT_MAX_COUNT. Send fewer attachments, or raise it.")
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.options.FetchTimeout)

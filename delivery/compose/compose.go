@@ -36,6 +36,15 @@ type Options struct {
 	FetchTimeout       time.Duration // time for all fetches of one document together
 	MaxRecipients      int           // MAX_RECIPIENTS: addresses in one envelope, and UIDs of one document
 
+	// RecipientDomains (RECIPIENT_DOMAINS) are the domains that mail may be sent
+	// to: "example.com" is that domain itself, "*.example.org" every one below
+	// example.org. Empty allows all.
+	RecipientDomains []string
+
+	// TemplateOnly (TEMPLATE_ONLY) refuses documents without a template, and those
+	// that bring something of their own for the mail to say; see restrict.go.
+	TemplateOnly bool
+
 	Storage Storage // how gs:// attachments are read; the zero value is Google's service
 }
 
@@ -83,6 +92,7 @@ type Mail struct {
 // Composer makes messages of documents. It is safe for concurrent use.
 type Composer struct {
 	options   Options
+	domains   []string // of options.RecipientDomains, in ASCII and lower case
 	users     Users
 	templates Templates
 	types     mediaTypes
@@ -111,6 +121,7 @@ func New(o Options, users Users, templates Templates) *Composer {
 	}
 	return &Composer{
 		options:   o,
+		domains:   asciiDomains(o.RecipientDomains),
 		users:     users,
 		templates: templates,
 		types:     parseMediaTypes(mediaTypesFile),
@@ -129,6 +140,9 @@ func (c *Composer) Close() {
 // elsewhere (users, templates, attachments) it gets within ctx. Errors are
 // *delivery.Failure.
 func (c *Composer) Compose(ctx context.Context, doc delivery.Document, claim Claim) (Mail, error) {
+	if err := c.checkTemplateOnly(doc); err != nil {
+		return Mail{}, err
+	}
 	content, err := c.content(ctx, doc)
 	if err != nil {
 		return Mail{}, err
@@ -148,6 +162,9 @@ func (c *Composer) Compose(ctx context.Context, doc delivery.Document, claim Cla
 	}
 	if len(to) > c.options.MaxRecipients {
 		return Mail{}, c.tooMany(len(to))
+	}
+	if err := c.checkDomains(to); err != nil {
+		return Mail{}, err
 	}
 	root, err := c.tree(ctx, content)
 	if err != nil {
@@ -173,13 +190,13 @@ func (c *Composer) write(h header, root *node, claim Claim) ([]byte, error) {
 }
 
 func (c *Composer) tooMany(n int) error {
-	return refuse(delivery.PhaseCompose, fmt.Sprintf("The mail has more recipients than allowed: %d, at most %d", n, c.options.MaxRecipients),
+	return refuse(delivery.PhaseCompose, fmt.Sprintf("The mail has more recipients than allowed: %d, at most %d (MAX_RECIPIENTS)", n, c.options.MaxRecipients),
 		"The limit is MAX_RECIPIENTS. Add several documents with fewer recipients each, or raise the limit.")
 }
 
 func tooLarge(size, limit int64) error {
 	return refuse(delivery.PhaseCompose,
-		fmt.Sprintf("The message is larger than allowed: %s, at most %s", megabytes(size), megabytes(limit)),
+		fmt.Sprintf("The message is larger than allowed: %s, at most %s (MAX_MESSAGE_BYTES)", megabytes(size), megabytes(limit)),
 		"The composed message exceeds MAX_MESSAGE_BYTES. Send smaller attachments, or links to them, or raise the setting if the mail server takes more.")
 }
 

@@ -20,13 +20,16 @@
 //   - Local files are never read. URLs are fetched from public addresses only,
 //     redirects included, unless ATTACHMENT_ALLOW_HOSTS names the host; caller's
 //     request headers go to hosts named there and nowhere else.
+//   - If the settings say so, mail goes to some domains only, or says only what a
+//     template says (restrict.go).
 //   - The fields messageId and amp take effect.
 //
 // MIME is written by this package (mime.go, encode.go), in one pass into one
 // buffer: go-mail's Msg has a fixed shape of tree that puts inline images
 // beside the alternatives and not with the HTML they belong to.
 //
-// Where to look: merge.go and users.go for what goes in, address.go and
+// Where to look: merge.go and users.go for what goes in, restrict.go for what may
+// not, address.go and
 // mailbox.go for address lists, header.go for header fields, tree.go for the
 // shape of the message, attachment.go, datauri.go, fetch.go and storage.go for
 // attachments, mediatypes.txt for file types.

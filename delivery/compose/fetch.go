@@ -199,7 +199,7 @@ func (l *loader) fetchFailure(field string, err error) error {
 			f.Class = delivery.Transient
 		}
 	case errors.Is(err, errTooLarge):
-		f.Message = fmt.Sprintf("Error: %s is larger than allowed: more than %s", at, megabytes(l.cap()))
+		f.Message = fmt.Sprintf("Error: %s is larger than allowed: more than %s (%s)", at, megabytes(l.cap()), l.capSetting())
 		f.Explain = "The limits are ATTACHMENT_MAX_BYTES for one attachment and MAX_MESSAGE_BYTES for the mail. Send a smaller file, or a link to it, or raise the limit."
 	case errors.Is(err, errRedirects):
 		f.Message = "Error: Maximum redirect count exceeded"
@@ -218,7 +218,7 @@ func (l *loader) fetchFailure(field string, err error) error {
 		f.Explain = fmt.Sprintf("The host name %q could not be resolved. Check the URL.", dns.Name)
 	case isTimeout(err):
 		f.Class, f.Message = delivery.Transient, "Error: "+at+" could not be fetched in time"
-		f.Explain = fmt.Sprintf("All attachments of a mail must be fetched within %s.", l.options.FetchTimeout)
+		f.Explain = fmt.Sprintf("All attachments of a mail must be fetched within %s (ATTACHMENT_TIMEOUT).", l.options.FetchTimeout)
 	default:
 		f.Class, f.Message = delivery.Transient, "Error: "+at+" could not be fetched"
 		f.Explain = "The connection to the server failed. Check the URL, and that the server is up; https: needs a valid certificate."

@@ -90,8 +90,8 @@ func TestFetch(t *testing.T) {
 		"/missing":                 {"Error: Invalid status code 404", delivery.Permanent},
 		"/busy":                    {"Error: Invalid status code 503", delivery.Transient},
 		"/loop":                    {"Error: Maximum redirect count exceeded", delivery.Permanent},
-		"/big":                     {"Error: message.attachments[0].href is larger than allowed: more than 4000 bytes", delivery.Permanent},
-		"/endless":                 {"Error: message.attachments[0].href is larger than allowed: more than 4000 bytes", delivery.Permanent},
+		"/big":                     {"Error: message.attachments[0].href is larger than allowed: more than 4000 bytes (ATTACHMENT_MAX_BYTES)", delivery.Permanent},
+		"/endless":                 {"Error: message.attachments[0].href is larger than allowed: more than 4000 bytes (ATTACHMENT_MAX_BYTES)", delivery.Permanent},
 		"/to?u=file:///etc/passwd": {"Error: message.attachments[0].href is not an address that can be fetched", delivery.Permanent},
 		"/to?u=http://%5B::1":      {"Error: message.attachments[0].href is not an address that can be fetched", delivery.Permanent},
 	} {

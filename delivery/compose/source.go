@@ -122,11 +122,19 @@ func (l *loader) cap() int64 {
 	return min(l.options.MaxAttachmentBytes, l.budget)
 }
 
+// capSetting names the setting that cap comes from.
+func (l *loader) capSetting() string {
+	if l.budget < l.options.MaxAttachmentBytes {
+		return "MAX_MESSAGE_BYTES"
+	}
+	return "ATTACHMENT_MAX_BYTES"
+}
+
 func (l *loader) limit(field string, size int64) error {
 	if size <= l.options.MaxAttachmentBytes {
 		return nil
 	}
-	return l.refuse(field, fmt.Sprintf("is larger than allowed: %s, at most %s", megabytes(size), megabytes(l.options.MaxAttachmentBytes)),
+	return l.refuse(field, fmt.Sprintf("is larger than allowed: %s, at most %s (ATTACHMENT_MAX_BYTES)", megabytes(size), megabytes(l.options.MaxAttachmentBytes)),
 		"The limit is ATTACHMENT_MAX_BYTES. Send a smaller file, or a link to it, or raise the limit.")
 }
 

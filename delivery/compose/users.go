@@ -51,6 +51,9 @@ func (c *Composer) recipients(ctx context.Context, doc delivery.Document) (recip
 			entries++
 		}
 	}
+	if c.options.TemplateOnly {
+		r = recipients{nameless(r.to), nameless(r.cc), nameless(r.bcc)}
+	}
 	if entries == 0 {
 		return recipients{}, refuse(delivery.PhaseUsers, "Failed to deliver email. Expected at least 1 recipient.",
 			"No user named by toUids, ccUids or bccUids has an email in the users collection, and the document names no other recipient.")

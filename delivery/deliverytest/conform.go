@@ -22,7 +22,10 @@ type Subject interface {
 	Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (delivery.Audit, error)
 	Read(ctx context.Context, id string) (delivery.Snapshot, error)
 	Apply(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error)
-	Finish(ctx context.Context, s delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error)
+	Claimed(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
+	Accepted(ctx context.Context, address string, since time.Time) (int, error)
+	Now() time.Time
+	Finish(ctx context.Context, s delivery.Snapshot, change func(delivery.Record) delivery.Change) (delivery.Snapshot, error)
 
 	Put(id string, f delivery.Fields)
 	Get(id string) delivery.Fields // nil if there is no such document
@@ -42,11 +45,21 @@ func Conform(t *testing.T, open func(*testing.T) Subject) {
 		"an end is not written over a later claim":      endIsFenced,
 		"an end of a deleted document is gone":          endIsGone,
 		"an end is written once":                        endIsWrittenOnce,
+		"a renewed lease is finished":                   renewedIsFinished,
+		"a lease that was lost is not renewed":          lostIsNotRenewed,
+		"an unanswered renewal is finished":             unansweredRenewal,
+		"an attempt that has ended is not renewed":      endedIsNotRenewed,
+		"a mail handed back is not renewed":             handedBackIsNotRenewed,
+		"a renewal obeys an operator's RETRY":           renewalObeysRetry,
 		"a claim that never was can't be handed back":   unansweredClaim,
 		"an answered claim can be handed back unseen":   answeredClaim,
 		"a delivery field of another type is replaced":  oddRecords,
 		"the watch passes on what is and what comes":    watches,
 		"the sweep finds what waits or is claimed":      sweeps,
+		"the sweep finds what is due among many":        sweepsMany,
+		"what is claimed is found":                      findsClaimed,
+		"what an address was sent is counted":           countsAccepted,
+		"the time is that of update times":              tellsTime,
 		"the audit finds what has no state":             audits,
 		"a document is read as it is":                   reads,
 	}
@@ -68,7 +81,7 @@ func in(s delivery.State) delivery.Fields {
 
 // incomplete returns a mail that had nothing to send before.
 func incomplete() delivery.Fields {
-	return delivery.Record{}.Refused(delivery.TTL{}, now()).AppliedTo(mail())
+	return delivery.Record{}.Refused(delivery.Policy{}, now()).AppliedTo(mail())
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
@@ -108,13 +121,13 @@ func claim(t *testing.T, s Subject, id string) delivery.Snapshot {
 
 func claimed(r delivery.Record, lease string) delivery.Change {
 	at := now()
-	return r.Claimed(delivery.Lease{ID: lease, Expires: at.Add(time.Minute)}, delivery.TTL{}, at)
+	return r.Claimed(delivery.Lease{ID: lease, Expires: at.Add(time.Minute)}, delivery.Policy{}, at)
 }
 
 func delivered(r delivery.Record) delivery.Change {
-	return r.Delivered(delivery.Sent{MessageID: "<m@b.test>", Response: "250 ok", Recipients: []delivery.Recipient{
+	return r.Ended(delivery.Attempt{MessageID: "<m@b.test>", Response: "250 ok", Recipients: []delivery.Recipient{
 		{Address: "ada@rcpt.test", Status: delivery.Accepted, Code: 250, Reply: "250 ok"},
-	}}, now())
+	}}, delivery.Policy{}, 0, now())
 }
 
 // record returns the delivery field of a document.
@@ -285,7 +298,7 @@ func unanswered(snap delivery.Snapshot) delivery.Snapshot {
 
 func unansweredClaim(t *testing.T, s Subject) {
 	s.Put("a", mail())
-	_, err := s.Finish(t.Context(), unanswered(found(t, audit(s))[0]), delivery.Record.Released)
+	_, err := s.Finish(t.Context(), unanswered(found(t, audit(s))[0]), released)
 	if !errors.Is(err, delivery.ErrLeaseLost) {
 		t.Errorf("error %v, want ErrLeaseLost", err)
 	}
@@ -300,7 +313,7 @@ func answeredClaim(t *testing.T, s Subject) {
 	if _, err := s.Apply(t.Context(), snap, claimed(delivery.Record{}, "l1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Finish(t.Context(), unanswered(snap), delivery.Record.Released); err != nil {
+	if _, err := s.Finish(t.Context(), unanswered(snap), released); err != nil {
 		t.Fatal(err)
 	}
 	if r := record(t, s, "a"); r["state"] != "PENDING" || r["startTime"] == nil {
@@ -316,7 +329,7 @@ func oddRecords(t *testing.T, s Subject) {
 	}
 	for _, snap := range found(t, audit(s)) {
 		r := delivery.ReadRecord(snap.Fields)
-		if _, err := s.Apply(t.Context(), snap, r.Refused(delivery.TTL{}, now())); err != nil {
+		if _, err := s.Apply(t.Context(), snap, r.Refused(delivery.Policy{}, now())); err != nil {
 			t.Errorf("%s: %v", snap.ID, err)
 		}
 		if got := record(t, s, snap.ID)["state"]; got != "ERROR" {
@@ -324,3 +337,5 @@ func oddRecords(t *testing.T, s Subject) {
 		}
 	}
 }
+
+func released(r delivery.Record) delivery.Change { return r.Released(now()) }

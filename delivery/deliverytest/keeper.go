@@ -22,15 +22,15 @@ func (s *Store) Attend(ctx context.Context, self string, view func(map[string]ti
 	if m.heard == nil {
 		m.heard, m.views = map[string]time.Time{}, map[string]func(map[string]time.Time){}
 	}
-	m.heard[self], m.views[self] = time.Now(), view
-	m.tell()
+	m.heard[self], m.views[self] = s.Now(), view
+	m.tell(s.Now())
 	m.mu.Unlock()
 	<-ctx.Done()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.heard, self)
 	delete(m.views, self)
-	m.tell()
+	m.tell(s.Now())
 	return ctx.Err()
 }
 
@@ -43,10 +43,10 @@ func (s *Store) Die(instance string) {
 }
 
 // tell is called with m.mu held.
-func (m *members) tell() {
+func (m *members) tell(now time.Time) {
 	for id := range m.heard {
 		if m.views[id] != nil {
-			m.heard[id] = time.Now()
+			m.heard[id] = now
 		}
 	}
 	for _, view := range m.views {

@@ -16,6 +16,8 @@ import (
 // without its failures. The zero Store is empty and ready. Time in it is the
 // program's, so that synctest may fake it.
 type Store struct {
+	Ahead time.Duration // of the program's clock is the store's, as Firestore's may be; set before use
+
 	mu       sync.Mutex
 	docs     map[string]delivery.Snapshot
 	last     time.Time // the newest update time given out
@@ -89,7 +91,7 @@ func (s *Store) put(id string, f delivery.Fields) delivery.Snapshot {
 	if s.docs == nil {
 		s.docs = map[string]delivery.Snapshot{}
 	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
+	now := s.now().Truncate(time.Microsecond)
 	if !now.After(s.last) {
 		now = s.last.Add(time.Microsecond)
 	}
@@ -108,6 +110,22 @@ func (w *watcher) signal() {
 	case w.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Now is queue.Queue's.
+func (s *Store) Now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now()
+}
+
+// now is called with s.mu held.
+func (s *Store) now() time.Time {
+	now := time.Now().UTC().Add(s.Ahead)
+	if now.Before(s.last) {
+		return s.last
+	}
+	return now
 }
 
 // Apply is queue.Queue's.
@@ -129,7 +147,7 @@ func (s *Store) Apply(ctx context.Context, snap delivery.Snapshot, c delivery.Ch
 }
 
 // Finish is queue.Queue's.
-func (s *Store) Finish(ctx context.Context, claimed delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
+func (s *Store) Finish(ctx context.Context, claimed delivery.Snapshot, change func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
 	if ctx.Err() != nil {
 		return claimed, ctx.Err()
 	}
@@ -140,14 +158,17 @@ func (s *Store) Finish(ctx context.Context, claimed delivery.Snapshot, end func(
 		return now, delivery.ErrGone
 	}
 	record, mine := delivery.ReadRecord(now.Fields), delivery.ReadRecord(claimed.Fields)
-	if delivery.Applied(mine, record) {
+	c := change(record)
+	expires, there := c.Set["leaseExpireTime"]
+	end := there && expires == nil
+	switch {
+	case record.Lease.ID != mine.Lease.ID, !end && record.Lease.Expires.IsZero():
+		return now, delivery.ErrLeaseLost
+	case end && delivery.Applied(mine, record):
 		return now, nil
 	}
-	if record.Lease.ID != mine.Lease.ID {
-		return now, delivery.ErrLeaseLost
-	}
 	s.writes++
-	return s.put(claimed.ID, end(record).AppliedTo(now.Fields)), nil
+	return s.put(claimed.ID, c.AppliedTo(now.Fields)), nil
 }
 
 // Watch is queue.Queue's. It begins with all there is, and misses nothing.
@@ -215,15 +236,32 @@ func (s *Store) take(w *watcher) []delivery.Snapshot {
 	return snaps
 }
 
-// Sweep is queue.Queue's.
+// Sweep is queue.Queue's. It passes on what waits and is not due, too.
 func (s *Store) Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
-	return s.each(ctx, found, func(snap delivery.Snapshot) bool {
-		switch delivery.ReadRecord(snap.Fields).State {
-		case delivery.Pending, delivery.Retry, delivery.Processing:
-			return true
-		}
-		return false
+	return s.each(ctx, found, inState(delivery.Pending, delivery.Retry, delivery.Processing))
+}
+
+// Claimed is queue.Queue's.
+func (s *Store) Claimed(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
+	return s.each(ctx, found, inState(delivery.Processing))
+}
+
+func inState(states ...delivery.State) func(delivery.Snapshot) bool {
+	return func(snap delivery.Snapshot) bool {
+		return slices.Contains(states, delivery.ReadRecord(snap.Fields).State)
+	}
+}
+
+// Accepted is queue.Queue's.
+func (s *Store) Accepted(ctx context.Context, address string, since time.Time) (int, error) {
+	n := 0
+	err := s.each(ctx, func(context.Context, delivery.Snapshot) error { n++; return ctx.Err() }, func(snap delivery.Snapshot) bool {
+		record, _ := snap.Fields["delivery"].(delivery.Fields)
+		reached, _ := record["reached"].([]any)
+		end, ended := record["endTime"].(time.Time)
+		return ended && !end.Before(since) && slices.Contains(reached, any(address))
 	})
+	return n, err
 }
 
 // Audit is queue.Queue's.

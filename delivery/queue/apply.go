@@ -52,71 +52,96 @@ func (q *Queue) own(ctx context.Context, s delivery.Snapshot, c delivery.Change)
 	return now, backoff.Permanent(delivery.ErrConflict)
 }
 
-// Finish ends the attempt that claimed the document: it puts down what end
-// makes of the record. If the document has been touched since, it is read again
-// and the lease's ID decides: [delivery.ErrLeaseLost] says that another claim
-// has it, [delivery.ErrGone] that it was deleted; then nothing is written. A
-// claim whose update time is not known (zero), because it was never answered, is
-// read first. Finish tries until ctx, the lease's end, is over. A record too
-// large for the document is put down in its terse form. It returns the document
-// as it is then. End may be called more than once.
-func (q *Queue) Finish(ctx context.Context, claimed delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
-	mine, current, terse := delivery.ReadRecord(claimed.Fields), claimed, false
+// Finish puts down what change makes of the record of a document that the caller
+// has claimed: how the attempt has ended, or, while it goes on, a renewed lease or
+// how far it has come. It returns the document as it is then, on which the next
+// change of the same attempt is made: as long as nobody else touches the document
+// none of them costs a read.
+//
+// If it has been touched since claimed was the case, it is read again, and the
+// lease's ID decides: [delivery.ErrLeaseLost] says that another claim has it, or
+// that the attempt has ended already and the change does not end it;
+// [delivery.ErrGone], that it was deleted; [delivery.ErrRefused], that it can't
+// hold the change. Then nothing is written. An end that is there already is not
+// put down twice. A document whose update time is not known (zero), because its
+// claim was never answered, is read first.
+//
+// Finish tries until ctx, the lease's end, is over; the change may have been
+// applied even so, and the next one, made on the same snapshot, copes with
+// either. A record too large for the document is put down in a shorter form.
+// Change may be called more than once.
+func (q *Queue) Finish(ctx context.Context, claimed delivery.Snapshot, change func(delivery.Record) delivery.Change) (delivery.Snapshot, error) {
+	mine, current, form := delivery.ReadRecord(claimed.Fields), claimed, 0
 	return q.retry(ctx, func() (delivery.Snapshot, error) {
 		if current.UpdateTime.IsZero() {
-			now, done, err := q.stillMine(ctx, claimed.ID, mine)
-			if done || err != nil {
+			now, err := q.stillMine(ctx, claimed.ID, mine.Lease.ID)
+			if err != nil {
 				return now, err
 			}
 			current = now
 		}
-		change := end(delivery.ReadRecord(current.Fields))
-		if terse {
-			change = change.Terse()
+		record := delivery.ReadRecord(current.Fields)
+		c := change(record)
+		switch end := ends(c); {
+		case end && delivery.Applied(mine, record):
+			return current, nil // by a write that was never answered
+		case !end && record.Lease.Expires.IsZero():
+			return current, backoff.Permanent(delivery.ErrLeaseLost)
 		}
-		after, err := q.write(ctx, current, change)
+		after, err := q.write(ctx, current, shortened(c, form))
 		switch {
 		case err == nil:
 			return after, nil
 		case !errors.Is(err, delivery.ErrRefused):
 			current.UpdateTime = time.Time{} // somebody has touched it, or nobody knows
-		case terse:
+		case form == shortest:
 			return after, backoff.Permanent(err)
 		default:
-			terse = true // the record does not fit into the document: its essence may
+			form++ // the record does not fit into the document: its essence may
 		}
 		return after, err
 	})
 }
 
-// stillMine reads the document whose claim is mine. It reports whether the
-// attempt's end is in it already, by a write that was never answered.
-func (q *Queue) stillMine(ctx context.Context, id string, mine delivery.Record) (now delivery.Snapshot, done bool, err error) {
-	if now, err = q.read(ctx, id); err != nil {
-		return now, false, err
-	}
-	record := delivery.ReadRecord(now.Fields)
-	if delivery.Applied(mine, record) {
-		return now, true, nil
-	}
-	if record.Lease.ID != mine.Lease.ID {
-		return now, false, backoff.Permanent(delivery.ErrLeaseLost)
-	}
-	return now, false, nil
+// ends reports whether a change ends the attempt: nothing else takes the lease's
+// end away.
+func ends(c delivery.Change) bool {
+	v, there := c.Set["leaseExpireTime"]
+	return there && v == nil
 }
 
-// maxRecord is how long a record may be, in bytes, before it is put down in its
-// terse form: a mail to very many recipients must not hinder other writes.
+// stillMine reads the document that was claimed under a lease.
+func (q *Queue) stillMine(ctx context.Context, id, lease string) (delivery.Snapshot, error) {
+	now, err := q.read(ctx, id)
+	if err == nil && delivery.ReadRecord(now.Fields).Lease.ID != lease {
+		err = backoff.Permanent(delivery.ErrLeaseLost)
+	}
+	return now, err
+}
+
+// maxRecord is how long a record may be, in bytes, before it is put down in a
+// shorter form: a mail to very many recipients must not hinder other writes.
 const maxRecord = 256 << 10
+
+// shortest is the number of the last form of [shortened].
+const shortest = 2
+
+// shortened returns a change in one of its forms, the first being the whole.
+func shortened(c delivery.Change, form int) delivery.Change {
+	switch form {
+	case 0:
+		return c
+	case 1:
+		return c.Brief()
+	}
+	return c.Terse()
+}
 
 // write makes one conditional write and returns the document after it.
 func (q *Queue) write(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
-	fields, err := encodeFields(c.Set, q.database)
+	c, fields, err := q.fitting(c)
 	if err != nil {
 		return s, errors.Join(delivery.ErrRefused, err)
-	}
-	if proto.Size(&pb.MapValue{Fields: fields}) > maxRecord {
-		return q.write(ctx, s, c.Terse())
 	}
 	mask := c.Paths()
 	for i, name := range mask {
@@ -135,6 +160,19 @@ func (q *Queue) write(ctx context.Context, s delivery.Snapshot, c delivery.Chang
 		return s, fmt.Errorf("write document: %w", condition(err))
 	}
 	return delivery.Snapshot{ID: s.ID, Fields: c.AppliedTo(s.Fields), UpdateTime: at, Size: s.Size}, nil
+}
+
+// fitting returns a change in the first form that is no longer than a record may
+// be, and its fields.
+func (q *Queue) fitting(whole delivery.Change) (c delivery.Change, fields map[string]*pb.Value, err error) {
+	for form := range shortest + 1 {
+		c = shortened(whole, form)
+		fields, err = encodeFields(c.Set, q.database)
+		if err != nil || proto.Size(&pb.MapValue{Fields: fields}) <= maxRecord {
+			break
+		}
+	}
+	return c, fields, err
 }
 
 // Read returns the document called id as it is now, or [delivery.ErrGone]. It

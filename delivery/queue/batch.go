@@ -29,6 +29,7 @@ const (
 type batcher struct {
 	client   *firestore.Client
 	database string
+	clock    *clock // learns from the answers
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -44,8 +45,8 @@ type pending struct {
 	err   error
 }
 
-func newBatcher(client *firestore.Client, database string) *batcher {
-	return &batcher{client: client, database: database}
+func newBatcher(client *firestore.Client, database string, c *clock) *batcher {
+	return &batcher{client: client, database: database, clock: c}
 }
 
 // apply puts down one write and returns the document's new update time. The
@@ -117,7 +118,9 @@ func (b *batcher) send(ctx context.Context, batch []*pending) {
 	for i, p := range batch {
 		p.err = err
 		if err == nil {
-			p.at = response.GetWriteResults()[i].GetUpdateTime().AsTime()
+			result := response.GetWriteResults()[i]
+			p.at = result.GetUpdateTime().AsTime()
+			b.clock.heard(result.UpdateTime)
 			if s := response.GetStatus()[i]; s.GetCode() != int32(code.Code_OK) {
 				p.err = status.ErrorProto(s)
 			}

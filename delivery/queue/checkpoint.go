@@ -30,7 +30,7 @@ const (
 type checkpoint struct {
 	place place
 	found int       // documents passed on by then
-	at    time.Time // by our clock; zero if nothing was saved yet
+	at    time.Time // by the clock of this machine; zero if nothing was saved yet
 }
 
 // stateName returns the name of the document that keeps the state of the mail
@@ -92,8 +92,9 @@ func (q *Queue) saved(ctx context.Context) (place, time.Time, error) {
 	return place{token: token, at: f[fieldRead].GetTimestampValue().AsTime()}, now, nil
 }
 
-// LastAudit returns when the last audit that came to its end began; the zero
-// time if there was none. It costs one read.
+// LastAudit returns when the last audit that came to its end began, by
+// Firestore's clock (see [Queue.Now]); the zero time if there was none. It costs
+// one read.
 func (q *Queue) LastAudit(ctx context.Context) (time.Time, error) {
 	f, _, err := q.readState(ctx)
 	if err != nil {
@@ -105,8 +106,8 @@ func (q *Queue) LastAudit(ctx context.Context) (time.Time, error) {
 	return f[fieldAudit].GetTimestampValue().AsTime(), nil
 }
 
-// NoteAudit saves that an audit that began at the given time has come to its
-// end.
+// NoteAudit saves that an audit that began at the given time, by Firestore's
+// clock (see [Queue.Now]), has come to its end.
 func (q *Queue) NoteAudit(ctx context.Context, began time.Time) error {
 	_, err := q.batch.apply(ctx, &pb.Write{
 		Operation: &pb.Write_Update{Update: &pb.Document{Name: q.stateName(), Fields: map[string]*pb.Value{
@@ -138,6 +139,7 @@ func (q *Queue) readState(ctx context.Context) (map[string]*pb.Value, time.Time,
 	if err != nil {
 		return nil, time.Time{}, err
 	}
+	q.clock.heard(response.GetReadTime())
 	return response.GetFound().GetFields(), response.GetReadTime().AsTime(), nil
 }
 

@@ -104,6 +104,9 @@ func (c counter) aggregate(ctx context.Context, query *pb.StructuredQuery, at *t
 	if err != nil {
 		return 0, nil, fmt.Errorf("count documents: %w", err)
 	}
+	if at == nil {
+		c.clock.heard(response.GetReadTime())
+	}
 	return int(response.GetResult().GetAggregateFields()["n"].GetIntegerValue()), response.GetReadTime(), nil
 }
 
@@ -211,6 +214,11 @@ func (c collection) within(s span, states []string) *pb.StructuredQuery_Filter {
 	case 1:
 		return filters[0]
 	}
+	return allOf(filters...)
+}
+
+// allOf returns the filter for documents that pass all of some filters.
+func allOf(filters ...*pb.StructuredQuery_Filter) *pb.StructuredQuery_Filter {
 	return &pb.StructuredQuery_Filter{FilterType: &pb.StructuredQuery_Filter_CompositeFilter{CompositeFilter: &pb.StructuredQuery_CompositeFilter{
 		Op: pb.StructuredQuery_CompositeFilter_AND, Filters: filters,
 	}}}

@@ -10,7 +10,8 @@
 // Documents are found by the watch, one low-level Listen stream that keeps
 // nothing but its place (watch.go, stream.go), which is saved where everything
 // before it is settled (marks.go, checkpoint.go); by events (event.go); by the
-// sweep, a streamed query (find.go); and by the audit, which counts (audit.go,
-// divide.go, split.go, count.go). The instances that share a collection know
-// each other by their heartbeats (members.go).
+// sweep, streamed queries (sweep.go, find.go); and by the audit, which counts
+// (audit.go, divide.go, split.go, count.go). The instances that share a collection
+// know each other by their heartbeats (members.go), and reckon by one clock,
+// Firestore's (clock.go).
 package queue

@@ -355,7 +355,7 @@ func TestScanThatIsNotPermittedNamesTheRemedy(t *testing.T) {
 // claimable returns a document and a claim of it.
 func claimable(id string) (delivery.Snapshot, delivery.Change) {
 	lease := delivery.Lease{ID: "mine", Expires: time.Now().Add(time.Minute)}
-	return delivery.Snapshot{ID: id, Fields: delivery.Fields{"to": "a"}, UpdateTime: time.Now()}, delivery.Record{}.Claimed(lease, delivery.TTL{}, time.Now())
+	return delivery.Snapshot{ID: id, Fields: delivery.Fields{"to": "a"}, UpdateTime: time.Now()}, delivery.Record{}.Claimed(lease, delivery.Policy{}, time.Now())
 }
 
 // stored returns a document as Firestore has it after a change.
@@ -406,7 +406,7 @@ func TestUnansweredEndKnowsItsOwnSuccess(t *testing.T) {
 	snap, claim := claimable("a")
 	claimed := delivery.Snapshot{ID: "a", Fields: claim.AppliedTo(snap.Fields), UpdateTime: time.Now()}
 	end := func(r delivery.Record) delivery.Change {
-		return r.Delivered(delivery.Sent{Response: "250 ok"}, time.Now())
+		return r.Ended(delivery.Attempt{Response: "250 ok"}, delivery.Policy{}, 0, time.Now())
 	}
 	ended := end(delivery.ReadRecord(claimed.Fields))
 	q := serve(t, &troubled{
@@ -432,8 +432,11 @@ func TestEndThatDoesNotFitIsTerse(t *testing.T) {
 		return all(r, codes.OK), nil
 	}})
 	recipients := make([]delivery.Recipient, 100)
+	for i := range recipients {
+		recipients[i].Address = fmt.Sprint(i)
+	}
 	got, err := q.Finish(t.Context(), claimed, func(r delivery.Record) delivery.Change {
-		return r.Delivered(delivery.Sent{Recipients: recipients}, time.Now())
+		return r.Ended(delivery.Attempt{Recipients: recipients}, delivery.Policy{}, 0, time.Now())
 	})
 	record, _ := got.Fields["delivery"].(delivery.Fields)
 	if err != nil || record["state"] != "SUCCESS" || record["info"] != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -14,19 +15,6 @@ import (
 
 	"postrider/delivery"
 )
-
-// Sweep passes to found every document that is waiting or claimed (PENDING,
-// RETRY, PROCESSING), due or not. It is billed one read for each.
-func (q *Queue) Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error {
-	query := q.mail.query()
-	// "in" on one field uses the automatic index; with a comparison of the lease
-	// it would need a composite one, so leases are compared here.
-	query.Where = in("delivery.state", string(delivery.Pending), string(delivery.Retry), string(delivery.Processing))
-	if err := q.run(ctx, query, unsettled(found)); err != nil {
-		return fmt.Errorf("sweep: %w", advised(err))
-	}
-	return nil
-}
 
 // Scan passes to found every document of the collection that is not final, by
 // one streamed query over all of them, of which it asks only for the fields
@@ -92,19 +80,19 @@ func where(path string, op pb.StructuredQuery_FieldFilter_Operator, v *pb.Value)
 	}}}
 }
 
-// run passes what a query finds to found. A stream that breaks off, as one that
-// found holds back for long may, is begun again after the last document it has
-// passed on.
+// run passes what a query finds to found, in the order of the fields that it
+// names, or of the IDs. A stream that breaks off, as one that found holds back for
+// long may, is begun again after the last document it has passed on.
 func (q *Queue) run(ctx context.Context, query *pb.StructuredQuery, found func(context.Context, *pb.Document) error) error {
-	query.OrderBy = []*pb.StructuredQuery_Order{{Field: &pb.StructuredQuery_FieldReference{FieldPath: "__name__"}}}
+	query.OrderBy = append(query.OrderBy, &pb.StructuredQuery_Order{Field: &pb.StructuredQuery_FieldReference{FieldPath: pathName}})
 	pause := backoff.NewExponentialBackOff()
 	for tries := 1; ; tries++ {
 		last, err := q.stream(ctx, query, found)
-		if s, ok := status.FromError(err); err == nil || !ok || s.Code() == codes.PermissionDenied || s.Code() == codes.InvalidArgument {
+		if err == nil || !passes(err) {
 			return err
 		}
-		if last != "" {
-			query.StartAt = &pb.Cursor{Values: []*pb.Value{{ValueType: &pb.Value_ReferenceValue{ReferenceValue: last}}}}
+		if last != nil {
+			query.StartAt = cursorAfter(query, last)
 			tries = 0
 			pause.Reset()
 		}
@@ -119,9 +107,50 @@ func (q *Queue) run(ctx context.Context, query *pb.StructuredQuery, found func(c
 	}
 }
 
-// stream runs a query once, and returns the name of the last document that it
-// passed on. The error of a query that is not answered is a gRPC status.
-func (q *Queue) stream(ctx context.Context, query *pb.StructuredQuery, found func(context.Context, *pb.Document) error) (last string, err error) {
+// pathName is the path of a document's name.
+const pathName = "__name__"
+
+// passes reports whether a query that ended in err may be answered when it is
+// asked again: what found returned is no status of Firestore's.
+func passes(err error) bool {
+	s, ok := status.FromError(err)
+	if !ok {
+		return false
+	}
+	switch s.Code() {
+	case codes.PermissionDenied, codes.InvalidArgument, codes.FailedPrecondition:
+		return false
+	}
+	return true
+}
+
+// cursorAfter returns the cursor by which a query goes on after a document.
+func cursorAfter(query *pb.StructuredQuery, d *pb.Document) *pb.Cursor {
+	c := &pb.Cursor{}
+	for _, order := range query.GetOrderBy() {
+		v := &pb.Value{ValueType: &pb.Value_ReferenceValue{ReferenceValue: d.GetName()}}
+		if path := order.GetField().GetFieldPath(); path != pathName {
+			v = valueAt(d, path)
+		}
+		c.Values = append(c.Values, v)
+	}
+	return c
+}
+
+// valueAt returns the value at a path of plain names; nil if there is none.
+func valueAt(d *pb.Document, path string) *pb.Value {
+	var v *pb.Value
+	fields := d.GetFields()
+	for name := range strings.SplitSeq(path, ".") {
+		v = fields[name]
+		fields = v.GetMapValue().GetFields()
+	}
+	return v
+}
+
+// stream runs a query once, and returns the last document that it passed on, nil
+// if there was none. The error of a query that is not answered is a gRPC status.
+func (q *Queue) stream(ctx context.Context, query *pb.StructuredQuery, found func(context.Context, *pb.Document) error) (last *pb.Document, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(maxAnswer, func() { cancel(errSilent) })
@@ -131,9 +160,9 @@ func (q *Queue) stream(ctx context.Context, query *pb.StructuredQuery, found fun
 		QueryType: &pb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for {
+	for first := true; ; first = false {
 		response, err := stream.Recv()
 		silent := !watchdog.Stop() // nor runs it while found holds the stream back
 		switch {
@@ -144,11 +173,14 @@ func (q *Queue) stream(ctx context.Context, query *pb.StructuredQuery, found fun
 		case err != nil:
 			return last, err
 		}
+		if first { // the others are of the same moment
+			q.clock.heard(response.GetReadTime())
+		}
 		if d := response.GetDocument(); d != nil {
 			if err := found(ctx, d); err != nil {
 				return last, err
 			}
-			last = d.GetName()
+			last = d
 		}
 		watchdog.Reset(maxAnswer)
 	}

@@ -24,14 +24,15 @@ const (
 	farewell = 2 * time.Second // for saying goodbye
 )
 
-// fieldHeartbeat says when an instance last wrote, by its own clock.
+// fieldHeartbeat says when an instance last wrote, for who looks at the document:
+// instances go by its update time.
 const fieldHeartbeat = "heartbeatTime"
 
 // Attend makes self known as one of the instances that work the mail collection
 // until ctx ends, and then says goodbye. View is told of all instances there
-// are, self among them or not, with the time at which each was last heard of:
-// first when they are known, and again whenever something changes, on one
-// goroutine; the map is view's to keep. It returns ctx's error.
+// are, self among them or not, with the time at which each was last heard of, by
+// Firestore's clock (see [Queue.Now]): first when they are known, and again
+// whenever something changes, on one goroutine; the map is view's to keep. It returns ctx's error.
 func (q *Queue) Attend(ctx context.Context, self string, view func(map[string]time.Time)) error {
 	var beating sync.WaitGroup
 	beating.Go(func() { q.beat(ctx, self) })
@@ -63,7 +64,7 @@ func (q *Queue) writeMember(ctx context.Context, id string) error {
 	_, err := q.batch.apply(ctx, &pb.Write{Operation: &pb.Write_Update{Update: &pb.Document{
 		Name: q.members.name(id),
 		Fields: map[string]*pb.Value{
-			fieldHeartbeat: {ValueType: &pb.Value_TimestampValue{TimestampValue: timestamppb.Now()}},
+			fieldHeartbeat: {ValueType: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(q.Now())}},
 		},
 	}}})
 	if err != nil {
@@ -77,9 +78,8 @@ func (q *Queue) deleteMember(ctx context.Context, id string) error {
 	return err
 }
 
-// memberListener keeps when each instance was last heard of. Times are
-// Firestore's where an instance was heard of before we listened, else our own:
-// whether one lives is a matter of minutes, and so are no clocks apart.
+// memberListener keeps when each instance was last heard of: when Firestore took
+// its heartbeat, whatever clock the instance has.
 type memberListener struct {
 	queue *Queue
 	view  func(map[string]time.Time)
@@ -96,7 +96,7 @@ func (l *memberListener) begin(context.Context) (place, error) {
 
 func (l *memberListener) changed(ctx context.Context, d *pb.Document) error {
 	id, at := idOf(d.GetName()), d.GetUpdateTime().AsTime()
-	if time.Since(at) > forgotten {
+	if l.queue.Now().Sub(at) > forgotten {
 		return l.queue.forget(ctx, id)
 	}
 	l.heard[id] = at

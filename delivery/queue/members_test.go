@@ -9,6 +9,7 @@ import (
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"postrider/delivery/firestored"
 )
@@ -123,4 +124,26 @@ func TestInstanceThatLeftUnheardIsGone(t *testing.T) {
 		}
 		a.end()
 	})
+}
+
+// Whether an instance is long dead is reckoned by Firestore's clock, however
+// wrong this machine's is.
+func TestDeathIsReckonedByFirestoresClock(t *testing.T) {
+	for name, wrong := range map[string]time.Duration{"behind": -2 * forgotten, "ahead": 2 * forgotten, "right": 0} {
+		s, stop := stacked(t, firestored.Options{})
+		now := time.Now().Add(-wrong)
+		s.clock.observe(sample{server: now, local: time.Since(s.clock.start)})
+		l := &memberListener{queue: s.Queue, heard: map[string]time.Time{}}
+		for id, age := range map[string]time.Duration{"dead": forgotten + time.Second, "alive": forgotten - time.Minute} {
+			d := &pb.Document{Name: s.members.name(id), UpdateTime: timestamppb.New(now.Add(-age))}
+			if err := l.changed(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			if _, known := l.heard[id]; known != (id == "alive") {
+				t.Errorf("%s: %s is known: %v", name, id, known)
+			}
+			s.clock.observe(sample{server: now, local: time.Since(s.clock.start)})
+		}
+		stop()
+	}
 }

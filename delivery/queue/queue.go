@@ -54,6 +54,7 @@ type Queue struct {
 	users    collection
 	template collection
 	batch    *batcher
+	clock    *clock
 	streams  sync.WaitGroup
 	silence  time.Duration // how long a stream may say nothing
 
@@ -66,6 +67,7 @@ type Queue struct {
 	saving     sync.Mutex // held while a checkpoint is saved
 	checkpoint checkpoint
 	known      known // states, to audits
+	waiting    waiting
 }
 
 // Open connects to Firestore. It does no I/O: a database that can't be reached
@@ -83,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	// answer with the failed precondition that our own earlier success has caused,
 	// and one that Firestore can't answer would hang without a word.
 	client.CallOptions = &firestore.CallOptions{}
-	root := database + "/documents"
+	root, c := database+"/documents", newClock()
 	q := &Queue{
 		client:   client,
 		log:      o.Log,
@@ -91,7 +93,8 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		mail:     newCollection(root, o.Mail),
 		users:    newCollection(root, o.Users),
 		template: newCollection(root, o.Templates),
-		batch:    newBatcher(client, database),
+		batch:    newBatcher(client, database, c),
+		clock:    c,
 		silence:  maxSilence,
 
 		mailPath:  strings.Trim(o.Mail, "/"),

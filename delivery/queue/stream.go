@@ -142,6 +142,7 @@ func (q *Queue) listen(ctx context.Context, t target, p *place, l listener) (hea
 		if err != nil {
 			return heard, fmt.Errorf("read stream: %w", err)
 		}
+		q.clock.heard(response.GetTargetChange().GetReadTime())
 		heard = heard || response.GetTargetChange().GetTargetChangeType() == pb.TargetChange_CURRENT
 		watchdog.Stop() // not while the listener holds the stream back
 		if err := tell(ctx, l, response, p); err != nil {

@@ -56,6 +56,7 @@ func (q *Queue) emails(ctx context.Context, request *pb.BatchGetDocumentsRequest
 		if err != nil {
 			return nil, err
 		}
+		q.clock.heard(response.GetReadTime())
 		d := response.GetFound()
 		if email := valueOf(d.GetFields()["email"]); email != nil && email != "" {
 			emails[idOf(d.GetName())] = email

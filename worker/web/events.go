@@ -153,7 +153,7 @@ func judge(err error) verdict {
 		return verdict{code: http.StatusNoContent, result: EventDone}
 	case errors.Is(err, delivery.ErrFull):
 		return verdict{code: http.StatusTooManyRequests, result: EventFull, retry: retrySoon, err: err}
-	case errors.Is(err, delivery.ErrStopping):
+	case errors.Is(err, delivery.ErrStopping), errors.Is(err, delivery.ErrUnavailable):
 		return verdict{code: http.StatusServiceUnavailable, result: EventFull, retry: retryLater, err: err}
 	}
 	return verdict{code: http.StatusServiceUnavailable, result: EventFailed, retry: retryLater, err: err}

@@ -1,0 +1,168 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"postrider/delivery"
+)
+
+var (
+	// errOvertime ends an attempt whose time is over.
+	errOvertime = fmt.Errorf("the lease ends soon: %w", context.DeadlineExceeded)
+
+	// errTakenOver ends an attempt whose claim belongs to somebody else.
+	errTakenOver = errors.New("another claim has the document")
+)
+
+// tenure is the time that an attempt has for a document: its lease less the
+// margin, which is renewed while the attempt goes on, up to Options.Attempt in
+// all.
+type tenure struct {
+	worker *Worker
+	last   time.Time       // when the attempt must be over at the latest
+	limit  limit           // over when the time is
+	ctx    context.Context // over with limit, when the attempts of the worker are, and when the claim is lost
+	end    context.CancelCauseFunc
+	cut    context.CancelCauseFunc
+	expiry *time.Timer // ends limit
+	due    *time.Timer // renews the lease
+	busy   sync.WaitGroup
+
+	desk    chan struct{}     // holds one while the record is written, and what follows is read or set
+	claimed delivery.Snapshot // as it is, as far as is known
+	lease   delivery.Lease
+	over    bool
+	unbegun error // why the mail may not be sent; nil if it may, or nobody has asked
+}
+
+// limit is the context of an attempt whose deadline moves. It tells it as it is:
+// a process that was stopped for a while may go on before its timers do.
+type limit struct {
+	context.Context
+	at *atomic.Pointer[time.Time]
+}
+
+// Deadline is context.Context's.
+func (l limit) Deadline() (time.Time, bool) { return *l.at.Load(), true }
+
+// set says that the time is over after d.
+func (l limit) set(d time.Duration) {
+	at := time.Now().Add(d)
+	l.at.Store(&at)
+}
+
+// tenure begins the attempt under a claim. Work ends it before the mail is sent.
+// Close it.
+func (w *Worker) tenure(work context.Context, claimed delivery.Snapshot, lease delivery.Lease) *tenure {
+	now := w.queue.Now()
+	t := &tenure{worker: w, last: now.Add(w.options.Attempt), desk: make(chan struct{}, 1), claimed: claimed, lease: lease}
+	t.limit.at = &atomic.Pointer[time.Time]{}
+	t.limit.Context, t.end = context.WithCancelCause(context.WithoutCancel(work))
+	t.limit.set(t.deadline().Sub(now))
+	t.ctx, t.cut = context.WithCancelCause(work)
+	context.AfterFunc(t.limit, func() { t.cut(context.Cause(t.limit)) })
+	t.expiry = time.AfterFunc(t.deadline().Sub(now), func() { t.end(errOvertime) })
+	if t.deadline().Before(t.last) {
+		t.busy.Add(1)
+		t.due = time.AfterFunc(w.renewal(), t.renew)
+	}
+	return t
+}
+
+// renewal is how long after a lease's beginning it is renewed: late enough that
+// few mails ever need it, and early enough to try again.
+func (w *Worker) renewal() time.Duration { return (w.options.Lease - w.options.Margin) * 2 / 3 }
+
+// deadline returns when the attempt must be over as things stand.
+func (t *tenure) deadline() time.Time {
+	deadline := t.lease.Expires.Add(-t.worker.options.Margin)
+	if t.last.Before(deadline) {
+		return t.last
+	}
+	return deadline
+}
+
+// sit takes the desk, and returns how to leave it.
+func (t *tenure) sit() (rise func()) {
+	t.desk <- struct{}{}
+	return func() { <-t.desk }
+}
+
+// renew makes the lease last longer.
+func (t *tenure) renew() {
+	defer t.busy.Done()
+	defer t.sit()()
+	if t.over {
+		return
+	}
+	now := t.worker.queue.Now()
+	lease := delivery.Lease{ID: t.lease.ID, Expires: now.Add(t.worker.options.Lease)}
+	if err := t.amend(func(r delivery.Record) delivery.Change { return r.Renewed(lease.Expires) }); err != nil {
+		return
+	}
+	t.lease = lease
+	left := t.deadline().Sub(t.worker.queue.Now())
+	t.limit.set(left)
+	if !t.expiry.Reset(left) {
+		t.end(errOvertime) // the renewal came too late
+		return
+	}
+	if t.deadline().Before(t.last) {
+		t.busy.Add(1)
+		t.due.Reset(t.worker.renewal())
+	}
+}
+
+// amend changes the record under the claim. One that belongs to somebody else
+// ends the attempt. The desk is taken.
+func (t *tenure) amend(change func(delivery.Record) delivery.Change) error {
+	after, err := t.worker.queue.Finish(t.ctx, t.claimed, change)
+	switch {
+	case err == nil:
+		t.claimed = after
+	case errors.Is(err, delivery.ErrLeaseLost):
+		t.cut(errTakenOver)
+	}
+	return err
+}
+
+// begin is called with a session in hand, before the first command of the mail's
+// transaction. An attempt that has lost its time, as one whose process was
+// stopped for a while, ends here.
+func (t *tenure) begin() error {
+	t.worker.outage.succeed()
+	defer t.sit()()
+	switch {
+	case !t.worker.queue.Now().Before(t.deadline()):
+		t.end(errOvertime)
+		t.unbegun = errOvertime
+	case t.worker.options.Policy.RetryLapsed:
+		t.unbegun = t.amend(delivery.Record.Sending)
+	}
+	return t.unbegun
+}
+
+// refused reports whether begin has kept the mail from being sent.
+func (t *tenure) refused() bool {
+	defer t.sit()()
+	return t.unbegun != nil
+}
+
+// close ends the attempt's time and returns the claim as it is.
+func (t *tenure) close() (delivery.Snapshot, delivery.Lease) {
+	t.expiry.Stop()
+	t.end(nil) // cuts a renewal that is under way
+	rise := t.sit()
+	t.over = true
+	if t.due != nil && t.due.Stop() {
+		t.busy.Done()
+	}
+	rise()
+	t.busy.Wait()
+	return t.claimed, t.lease
+}
