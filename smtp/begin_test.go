@@ -19,7 +19,7 @@ func TestAMailThatMayNotBeginLeavesNoTrace(t *testing.T) {
 	s := sink(t, smtptest.Behaviour{AuthUsers: map[string]string{"u": "p"}})
 	p := pool(t, s.Addr(), Options{Username: "u", Password: "p", MaxConnections: 1, MaxMessages: 2})
 	refused := letter("never@rcpt.test")
-	refused.Begin = func() error { return fmt.Errorf("ask: %w", errLeaseLost) }
+	refused.Begin = func(bool) error { return fmt.Errorf("ask: %w", errLeaseLost) }
 	for i, m := range []Mail{refused, letter(), refused, refused, letter()} {
 		_, err := p.Send(t.Context(), t.Context(), m)
 		if m.Begin == nil {
@@ -55,8 +55,11 @@ func TestAMailBeginsWithASessionInHandAndOnce(t *testing.T) {
 	p := pool(t, s.Addr(), Options{Username: "u", Password: "p"})
 	begun := 0
 	m := letter()
-	m.Begin = func() error {
+	m.Begin = func(fresh bool) error {
 		begun++
+		if fresh != (begun == 1) {
+			t.Errorf("mail %d has a session of its own: %v", begun, fresh)
+		}
 		if all := s.Sessions(); len(all) != 1 || count(all[0].Commands, "AUTH") != 1 || count(all[0].Commands, "MAIL") != begun-1 {
 			t.Errorf("when mail %d begins: %+v", begun, all)
 		}
@@ -80,7 +83,7 @@ func TestAMailThatCannotHaveASessionDoesNotBegin(t *testing.T) {
 	t.Parallel()
 	s := sink(t, smtptest.Behaviour{Greeting: "421 later"})
 	m := letter()
-	m.Begin = func() error {
+	m.Begin = func(bool) error {
 		t.Error("it has begun")
 		return nil
 	}
@@ -110,7 +113,7 @@ func TestNothingIsSentOfAMailThatWasCutWhileItBegan(t *testing.T) {
 			ctx, limit = limit, ending
 		}
 		m := letter()
-		m.Begin = func() error {
+		m.Begin = func(bool) error {
 			end(c.cause)
 			return nil
 		}
@@ -145,7 +148,7 @@ func TestAProcessThatWakesUpTooLateSendsNothing(t *testing.T) {
 	}
 	end := time.Now().Add(time.Hour)
 	m := letter()
-	m.Begin = func() error {
+	m.Begin = func(bool) error {
 		end = time.Now()
 		return nil
 	}

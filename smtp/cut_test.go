@@ -75,7 +75,7 @@ func spoil(t *testing.T, b smtptest.Behaviour, f smtptest.Fault) [2]int {
 		m := letter("ada@rcpt.test", "bad@rcpt.test")
 		m.Envelope.From = id + "@sender.test"
 		m.Message = []byte("Subject: " + id + "\r\n\r\n.dot\r\n")
-		m.Begin = func() error {
+		m.Begin = func(bool) error {
 			if begun[id]++; begun[id] > 1 || announced(s, m.Envelope.From) > 0 {
 				t.Errorf("%+v: mail %s begins for the %d. time, MAIL has come %d times", f, id, begun[id], announced(s, m.Envelope.From))
 			}

@@ -20,21 +20,23 @@ type Mail struct {
 
 	// Begin is called with a session in hand, immediately before the first command
 	// of the transaction: at most once, even if the mail is tried again on another
-	// connection. While it runs, a connection is in use. If it returns an error,
-	// nothing of the mail is sent, and Send's error wraps it. Nil for none.
-	Begin func() error
+	// connection. Fresh says that the session was opened for this mail; one that was
+	// kept may turn out to be dead. While it runs, a connection is in use. If it
+	// returns an error, nothing of the mail is sent, and Send's error wraps it. Nil
+	// for none.
+	Begin func(fresh bool) error
 }
 
 // outgoing is a Mail made ready before the first command goes out.
 type outgoing struct {
 	from      string
 	to        []string
-	addresses []string     // Envelope.To, for the result
-	body      []byte       // dot-stuffed, final dot included
-	size      int          // bytes of the message, dots not doubled (RFC 1870 §5)
-	eightBit  bool         // a byte of the message is not ASCII
-	utf8      bool         // an address is not ASCII (RFC 6531)
-	begin     func() error // nil if none is to be called, or none any more
+	addresses []string               // Envelope.To, for the result
+	body      []byte                 // dot-stuffed, final dot included
+	size      int                    // bytes of the message, dots not doubled (RFC 1870 §5)
+	eightBit  bool                   // a byte of the message is not ASCII
+	utf8      bool                   // an address is not ASCII (RFC 6531)
+	begin     func(fresh bool) error // nil if none is to be called, or none any more
 }
 
 // prepare checks m's envelope. The message is encoded later: see

@@ -247,6 +247,7 @@ func (p *Pool) keep(s *session) bool {
 	if p.closed {
 		return false
 	}
+	s.kept = true
 	p.idle = append(p.idle, s)
 	s.expire = time.AfterFunc(p.o.IdleTimeout, func() { p.expire(s) })
 	return true

@@ -18,6 +18,7 @@ type session struct {
 	ext    extensions
 	hello  bool // EHLO was understood; without it there are no extensions
 	used   int  // transactions begun
+	kept   bool // it was opened for an earlier mail, or none
 	reset  bool // RSET must come before the next MAIL
 	broken bool // no further command makes sense
 	expire *time.Timer

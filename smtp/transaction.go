@@ -59,7 +59,7 @@ func (s *session) start(m *outgoing) *Error {
 	if begin == nil {
 		return nil
 	}
-	if err := begin(); err != nil {
+	if err := begin(!s.kept); err != nil {
 		return &Error{Stage: StageMail, Err: fmt.Errorf("%w: %w", errCaller, err)}
 	}
 	return nil

@@ -196,6 +196,10 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 	result, err := w.sender.Send(t.ctx, t.limit, smtp.Mail{
 		Envelope: mail.Envelope, Message: mail.Message, StartBy: startBy, Begin: t.begin,
 	})
+	refused, failed := errors.AsType[*smtp.Error](err)
+	if err == nil || failed && !refused.Reply.IsZero() && !refused.Unreachable() {
+		w.outage.succeed() // the server answers mails
+	}
 	if err == nil {
 		return ending{Attempt: delivery.Attempt{
 			MessageID:  mail.MessageID,
@@ -203,11 +207,10 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 			Response:   result.Reply.String(),
 		}}
 	}
-	refused, ok := errors.AsType[*smtp.Error](err)
-	if errors.Is(err, smtp.ErrBusy) || t.refused() {
+	if errors.Is(err, smtp.ErrBusy) || t.unbegun != nil {
 		return ending{released: true}
 	}
-	if ok && refused.Unreachable() && w.outage.fail(refused, w.queue.Now()) {
+	if failed && refused.Unreachable() && w.outage.fail(refused, w.queue.Now()) {
 		return ending{released: true}
 	}
 	failure, recipients := verdictOf(err)

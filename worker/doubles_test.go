@@ -86,7 +86,7 @@ func (s *server) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, err
 	if err != nil {
 		return smtp.Result{}, err
 	}
-	if err := m.Begin(); err != nil {
+	if err := m.Begin(true); err != nil {
 		return smtp.Result{}, notBegun(err)
 	}
 	s.mu.Lock()

@@ -52,9 +52,9 @@ type hook struct {
 
 func (h hook) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error) {
 	begin := m.Begin
-	m.Begin = func() error {
+	m.Begin = func(fresh bool) error {
 		h.session()
-		return begin()
+		return begin(fresh)
 	}
 	return h.server.Send(ctx, limit, m)
 }

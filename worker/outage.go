@@ -172,7 +172,9 @@ func (w *Worker) probe(ctx context.Context) {
 				return
 			}
 		}
-		w.outageBegan()
+		if !w.outageBegan() {
+			continue
+		}
 		if !w.recovered(ctx) {
 			return
 		}
@@ -219,16 +221,18 @@ func (o *outage) pause(n int, fraction float64) time.Duration {
 	return jittered(min(most, first<<min(n, 8)), fraction)
 }
 
-func (w *Worker) outageBegan() {
+// outageBegan tells of an outage; false if a mail has found a session meanwhile.
+func (w *Worker) outageBegan() bool {
 	problem := w.outage.problem()
 	if problem == nil {
-		return // a mail has found a session meanwhile
+		return false
 	}
 	w.metrics.down.Set(1)
 	w.log.Error().Err(problem).Msg("mail server can't be used")
 	if w.giveUp != nil {
 		w.giveUp(problem)
 	}
+	return true
 }
 
 func (w *Worker) outageEnded() {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"postrider/delivery"
+	"postrider/smtp"
 )
 
 // fill adds n mails.
@@ -336,4 +337,33 @@ func TestTrialIsPassedOnOnce(t *testing.T) {
 	if third == nil || enter() != nil {
 		t.Error("who was let in before the failure makes room for another one")
 	}
+}
+
+// stale is a mail server that went while connections to it were kept.
+type stale struct{ *server }
+
+func (s stale) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error) {
+	if err := m.Begin(false); err != nil {
+		return smtp.Result{}, notBegun(err)
+	}
+	begin := m.Begin
+	m.Begin = func(bool) error { return begin(true) }
+	return s.server.Send(ctx, limit, m)
+}
+
+// A connection that was kept says nothing about the server: it may be dead.
+func TestKeptConnectionsDoNotHideAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, _, s := tapped()
+		s.down = refused
+		o.sender = stale{s}
+		o.fill(100)
+		shut := o.open(t)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := o.inStates(100); got[delivery.Error] != 5 || s.all() != 5 {
+			t.Errorf("%v, %d tries", got, s.all())
+		}
+		shut()
+	})
 }

@@ -30,7 +30,8 @@ const (
 // All of them rank the living for each document in the same way (rendezvous
 // hashing); the first claims at once, the n-th only when those before it have
 // done nothing for n staggers. So one that dies loses nothing, and while all
-// live nobody claims in vain.
+// live nobody claims in vain. Who has let a turn pass has no rank until heard of
+// again: the dead are waited for once.
 //
 // Of a document left to others only the ID is kept: it is read again in the rare
 // case that its turn comes here.
@@ -39,6 +40,7 @@ type share struct {
 
 	mu      sync.Mutex
 	heard   map[string]time.Time // instances, self not among them
+	silent  map[string]bool      // others whose turn passed unused, until heard of again
 	busy    map[string]time.Time // when an instance was last seen to claim
 	held    time.Time            // when this instance last kept its source waiting
 	waiting map[string]*left     // by the document's ID
@@ -57,7 +59,7 @@ type left struct {
 
 func newShare(self string) *share {
 	return &share{
-		self: self, busy: map[string]time.Time{}, waiting: map[string]*left{},
+		self: self, busy: map[string]time.Time{}, silent: map[string]bool{}, waiting: map[string]*left{},
 		room: make(chan struct{}), some: make(chan struct{}, 1),
 	}
 }
@@ -66,6 +68,11 @@ func newShare(self string) *share {
 func (s *share) meet(heard map[string]time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for id, at := range heard {
+		if at.After(s.heard[id]) {
+			delete(s.silent, id)
+		}
+	}
 	s.heard = heard
 	delete(s.heard, s.self)
 }
@@ -96,7 +103,7 @@ func (s *share) ahead(key string, now time.Time) []string {
 	var before []string
 	mine := weight(s.self, key)
 	for id, at := range s.heard {
-		if now.Sub(at) < alive && weight(id, key) > mine {
+		if now.Sub(at) < alive && !s.silent[id] && weight(id, key) > mine {
 			before = append(before, id)
 		}
 	}
@@ -255,6 +262,10 @@ func (s *share) end(id string, claimed bool, now time.Time) (settled func()) {
 	}
 	if claimed {
 		s.credit(id, now)
+	} else {
+		for _, other := range s.ahead(id, now) {
+			s.silent[other] = true
+		}
 	}
 	return s.remove(id)
 }

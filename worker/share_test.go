@@ -297,3 +297,29 @@ func TestBusyInstanceDoesNotTakeOver(t *testing.T) {
 		t.Errorf("with no hand free %v is due", ids)
 	}
 }
+
+// Who has let a turn pass is not waited for again until it is heard of.
+func TestTheDeadAreWaitedForOnce(t *testing.T) {
+	s, begin := newShare("me"), time.Now()
+	s.meet(map[string]time.Time{"other": begin})
+	d := other(s, true)
+	if left, _ := s.leave(t.Context(), time.Now, false, d, func() {}); !left {
+		t.Fatal("not left")
+	}
+	s.end(d.ID, true, begin) // it was the other's
+	if s.first(d.ID, begin) {
+		t.Error("who has claimed is passed over")
+	}
+	if left, _ := s.leave(t.Context(), time.Now, false, d, func() {}); !left {
+		t.Fatal("not left")
+	}
+	s.end(d.ID, false, begin) // its turn has passed
+	s.meet(map[string]time.Time{"other": begin})
+	if !s.first(d.ID, begin) {
+		t.Error("the silent one is waited for again")
+	}
+	s.meet(map[string]time.Time{"other": begin.Add(time.Minute)})
+	if s.first(d.ID, begin.Add(time.Minute)) {
+		t.Error("who was heard of again has no rank")
+	}
+}

@@ -37,23 +37,30 @@ type tenure struct {
 	claimed delivery.Snapshot // as it is, as far as is known
 	lease   delivery.Lease
 	over    bool
-	unbegun error // why the mail may not be sent; nil if it may, or nobody has asked
+
+	unbegun error // why begin has kept the mail from being sent; of the goroutine that sends
 }
 
 // limit is the context of an attempt whose deadline moves. It tells it as it is:
 // a process that was stopped for a while may go on before its timers do.
 type limit struct {
 	context.Context
-	at *atomic.Pointer[time.Time]
+	at *atomic.Pointer[moment]
 }
 
-// Deadline is context.Context's.
-func (l limit) Deadline() (time.Time, bool) { return *l.at.Load(), true }
+// moment is a deadline by this machine's clock, and by the one that leases are
+// reckoned by.
+type moment struct{ local, common time.Time }
 
-// set says that the time is over after d.
-func (l limit) set(d time.Duration) {
-	at := time.Now().Add(d)
-	l.at.Store(&at)
+// Deadline is context.Context's.
+func (l limit) Deadline() (time.Time, bool) { return l.at.Load().local, true }
+
+// set sets the deadline, by the common clock, and returns how long it is until
+// then.
+func (l limit) set(deadline, now time.Time) time.Duration {
+	left := deadline.Sub(now)
+	l.at.Store(&moment{local: time.Now().Add(left), common: deadline})
+	return left
 }
 
 // tenure begins the attempt under a claim. Work ends it before the mail is sent.
@@ -61,12 +68,12 @@ func (l limit) set(d time.Duration) {
 func (w *Worker) tenure(work context.Context, claimed delivery.Snapshot, lease delivery.Lease) *tenure {
 	now := w.queue.Now()
 	t := &tenure{worker: w, last: now.Add(w.options.Attempt), desk: make(chan struct{}, 1), claimed: claimed, lease: lease}
-	t.limit.at = &atomic.Pointer[time.Time]{}
+	t.limit.at = &atomic.Pointer[moment]{}
 	t.limit.Context, t.end = context.WithCancelCause(context.WithoutCancel(work))
-	t.limit.set(t.deadline().Sub(now))
+	left := t.limit.set(t.deadline(), now)
 	t.ctx, t.cut = context.WithCancelCause(work)
 	context.AfterFunc(t.limit, func() { t.cut(context.Cause(t.limit)) })
-	t.expiry = time.AfterFunc(t.deadline().Sub(now), func() { t.end(errOvertime) })
+	t.expiry = time.AfterFunc(left, func() { t.end(errOvertime) })
 	if t.deadline().Before(t.last) {
 		t.busy.Add(1)
 		t.due = time.AfterFunc(w.renewal(), t.renew)
@@ -106,8 +113,7 @@ func (t *tenure) renew() {
 		return
 	}
 	t.lease = lease
-	left := t.deadline().Sub(t.worker.queue.Now())
-	t.limit.set(left)
+	left := t.limit.set(t.deadline(), t.worker.queue.Now())
 	if !t.expiry.Reset(left) {
 		t.end(errOvertime) // the renewal came too late
 		return
@@ -132,25 +138,22 @@ func (t *tenure) amend(change func(delivery.Record) delivery.Change) error {
 }
 
 // begin is called with a session in hand, before the first command of the mail's
-// transaction. An attempt that has lost its time, as one whose process was
-// stopped for a while, ends here.
-func (t *tenure) begin() error {
-	t.worker.outage.succeed()
-	defer t.sit()()
+// transaction; fresh says that the session was opened for it. An attempt that has
+// lost its time, as one whose process was stopped for a while, ends here.
+func (t *tenure) begin(fresh bool) error {
+	if fresh {
+		t.worker.outage.succeed()
+	}
 	switch {
-	case !t.worker.queue.Now().Before(t.deadline()):
+	case !t.worker.queue.Now().Before(t.limit.at.Load().common):
 		t.end(errOvertime)
 		t.unbegun = errOvertime
 	case t.worker.options.Policy.RetryLapsed:
+		rise := t.sit()
 		t.unbegun = t.amend(delivery.Record.Sending)
+		rise()
 	}
 	return t.unbegun
-}
-
-// refused reports whether begin has kept the mail from being sent.
-func (t *tenure) refused() bool {
-	defer t.sit()()
-	return t.unbegun != nil
 }
 
 // close ends the attempt's time and returns the claim as it is.

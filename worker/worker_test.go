@@ -58,7 +58,7 @@ type sendFunc func(ctx context.Context, m smtp.Mail) (smtp.Result, error)
 
 // Send has a session at once, as a pool with idle ones.
 func (f sendFunc) Send(ctx, _ context.Context, m smtp.Mail) (smtp.Result, error) {
-	if err := m.Begin(); err != nil {
+	if err := m.Begin(true); err != nil {
 		return smtp.Result{}, &smtp.Error{Stage: smtp.StageMail, Err: err}
 	}
 	return f(ctx, m)
@@ -70,7 +70,7 @@ func (sendFunc) Probe(context.Context) error { return nil }
 type unanswered struct{ sendFunc }
 
 func (unanswered) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error) {
-	if err := m.Begin(); err != nil {
+	if err := m.Begin(true); err != nil {
 		return smtp.Result{}, &smtp.Error{Stage: smtp.StageMail, Err: err}
 	}
 	<-limit.Done()

@@ -84,7 +84,7 @@ func (s *mood) send(ctx, limit context.Context, i *instance, m smtp.Mail) (smtp.
 	if err := s.probe(ctx); err != nil {
 		return smtp.Result{}, err
 	}
-	if err := m.Begin(); err != nil {
+	if err := m.Begin(true); err != nil {
 		return smtp.Result{}, &smtp.Error{Stage: smtp.StageMail, Err: err}
 	}
 	if !pass(ctx, time.Duration(s.below(4000))*time.Millisecond) || i.isDead() {

@@ -214,7 +214,7 @@ func (i *instance) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, e
 	if w.mood != nil {
 		return w.mood.send(ctx, limit, i, m)
 	}
-	if err := m.Begin(); err != nil {
+	if err := m.Begin(true); err != nil {
 		return smtp.Result{}, &smtp.Error{Stage: smtp.StageMail, Err: err}
 	}
 	w.mu.Lock()
