@@ -104,7 +104,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 	if len(r.faults) > 0 {
 		return Config{}, errors.Join(r.faults...)
 	}
-	c.settings, c.Warnings = r.settings(), r.warnings
+	c.settings, c.Warnings = r.settings(c.effective()), r.warnings
 	return c, nil
 }
 

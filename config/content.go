@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 )
 
 // content reads what limits whom mails go to and what they say.
@@ -49,15 +51,21 @@ func (r *reader) domains(name string) []string {
 }
 
 // asciiDomain returns an entry of a list of domains in ASCII and lower case, and
-// without a dot at the end.
+// without a dot at the end. Its letters are read as delivery/compose, which config
+// does not import, reads those of an address: what is written alike is alike.
+// Beyond that it refuses IP addresses, and what is too long for the DNS (RFC 1035
+// §2.3.4): no mail could be meant.
 func asciiDomain(entry string) (string, bool) {
-	domain, below := strings.CutPrefix(strings.TrimSuffix(entry, "."), "*.")
-	domain, err := idna.Lookup.ToASCII(domain)
+	domain, below := strings.CutPrefix(cases.Lower(language.Und).String(entry), "*.")
+	// What stands for a dot in East Asian scripts (RFC 3490 §3.1).
+	domain = strings.NewReplacer("\u3002", ".", "\uff0e", ".", "\uff61", ".").Replace(domain)
+	domain, err := idna.Punycode.ToASCII(domain)
+	domain = strings.TrimSuffix(domain, ".")
 	if err != nil || domain == "" || len(domain) > 253 || net.ParseIP(domain) != nil {
 		return "", false
 	}
 	for label := range strings.SplitSeq(domain, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 			return "", false
 		}
 	}

@@ -11,6 +11,6 @@ func LoadFirestore(lookup func(string) (string, bool)) (Config, error) {
 	if len(r.faults) > 0 {
 		return Config{}, errors.Join(r.faults...)
 	}
-	c.settings = r.settings()
+	c.settings = r.settings(nil)
 	return c, nil
 }

@@ -29,8 +29,12 @@ func (r *reader) policy() delivery.Policy {
 	if !r.isSet("RETRY_MIN_DELAY") {
 		p.MinDelay = min(p.MinDelay, p.MaxDelay)
 	}
-	r.order("RETRY_MIN_DELAY", p.MinDelay, "RETRY_MAX_DELAY", p.MaxDelay)
-	r.order("RETRY_MAX_DELAY", p.MaxDelay, "RETRY_MAX_AGE", p.MaxAge)
+	if r.isSet("RETRY_MAX_DELAY") {
+		r.order("RETRY_MIN_DELAY", p.MinDelay, "RETRY_MAX_DELAY", p.MaxDelay)
+		r.order("RETRY_MAX_DELAY", p.MaxDelay, "RETRY_MAX_AGE", p.MaxAge)
+	} else {
+		r.order("RETRY_MIN_DELAY", p.MinDelay, "RETRY_MAX_AGE", p.MaxAge)
+	}
 	for _, name := range [...]string{"RETRY_MIN_DELAY", "RETRY_MAX_DELAY", "RETRY_MAX_AGE"} {
 		if r.isSet(name) && p.MaxAttempts == 1 && !p.RetryLapsed {
 			r.warn(name, "has no effect", "set MAX_ATTEMPTS to 2 or more, or RETRY_LAPSED=before-data, or unset it")
@@ -42,7 +46,7 @@ func (r *reader) policy() delivery.Policy {
 // order refuses a time that is longer than another.
 func (r *reader) order(name string, d time.Duration, longer string, limit time.Duration) {
 	if d > limit {
-		r.fault(name, fmt.Sprintf("is %s, and %s is %s", short(d), longer, short(limit)), "make it shorter, or "+longer+" longer")
+		r.fault(name, fmt.Sprintf("is %s, and %s is %s", short(d), longer, short(limit)), "lower "+name+" or raise "+longer)
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,30 @@ func TestDefaultDelaysGiveWayToWhatIsSet(t *testing.T) {
 	}
 }
 
+// What is logged at the start is what is in effect.
+func TestSettingsShowWhatDefaultsGiveWayTo(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want []string
+	}{
+		"nothing": {env(), []string{"RETRY_MIN_DELAY=1m RETRY_MAX_DELAY=1h", "SMTP_MAX_CONNECTIONS=16", "SMTP_CONNECT_TIMEOUT=20s SMTP_GREETING_TIMEOUT=30s OAUTH_SECURE"}},
+		"a delay": {env("RETRY_MIN_DELAY", "2h"), []string{"RETRY_MIN_DELAY=2h RETRY_MAX_DELAY=2h"}},
+		"a life":  {env("RETRY_MAX_AGE", "30s"), []string{"RETRY_MIN_DELAY=30s RETRY_MAX_DELAY=30s"}},
+		"the URI": {
+			env("SMTP_CONNECTION_URI", "smtp://127.0.0.1:25?maxConnections=3&maxMessages=7&socketTimeout=5000"),
+			[]string{"SMTP_MAX_CONNECTIONS=3 SMTP_MAX_MESSAGES_PER_CONNECTION=7 SMTP_CONNECT_TIMEOUT=20s SMTP_GREETING_TIMEOUT=30s SMTP_SOCKET_TIMEOUT=5s"},
+		},
+		"what is set, as it is": {env("RETRY_MIN_DELAY", "60s"), []string{"RETRY_MIN_DELAY=60s"}},
+	} {
+		got, err := load(c.env)
+		for _, want := range c.want {
+			if err != nil || !strings.Contains(fmt.Sprint(got), want) {
+				t.Errorf("%s: %s is not in %s, %v", name, want, got, err)
+			}
+		}
+	}
+}
+
 func TestWrongPolicies(t *testing.T) {
 	const rate = "write a number from 1 to 1000000, a slash and a time from 1s to 720h, as 20/1h or 5/30m, or none for no limit"
 	cases := map[string]wrong{
@@ -59,9 +84,9 @@ func TestWrongPolicies(t *testing.T) {
 		"delay too long":         {env("RETRY_MAX_DELAY", "169h"), `RETRY_MAX_DELAY is "169h": write a time from 1s to 168h`},
 		"life too long":          {env("RETRY_MAX_AGE", "721h"), `RETRY_MAX_AGE is "721h": write a time from 1s to 720h`},
 		"lapsed":                 {env("RETRY_LAPSED", "always"), `RETRY_LAPSED is "always": use one of never, before-data`},
-		"shortest above longest": {env("RETRY_MIN_DELAY", "2m", "RETRY_MAX_DELAY", "1m"), "RETRY_MIN_DELAY is 2m, and RETRY_MAX_DELAY is 1m: make it shorter, or RETRY_MAX_DELAY longer"},
-		"longest above life":     {env("RETRY_MAX_DELAY", "25h"), "RETRY_MAX_DELAY is 25h, and RETRY_MAX_AGE is 24h"},
-		"shortest above life":    {env("RETRY_MIN_DELAY", "2h", "RETRY_MAX_AGE", "1h"), "RETRY_MIN_DELAY is 2h, and RETRY_MAX_DELAY is 1h"},
+		"shortest above longest": {env("RETRY_MIN_DELAY", "2m", "RETRY_MAX_DELAY", "1m"), "RETRY_MIN_DELAY is 2m, and RETRY_MAX_DELAY is 1m: lower RETRY_MIN_DELAY or raise RETRY_MAX_DELAY"},
+		"longest above life":     {env("RETRY_MAX_DELAY", "25h"), "RETRY_MAX_DELAY is 25h, and RETRY_MAX_AGE is 24h: lower RETRY_MAX_DELAY or raise RETRY_MAX_AGE"},
+		"shortest above life":    {env("RETRY_MIN_DELAY", "2h", "RETRY_MAX_AGE", "1h"), "RETRY_MIN_DELAY is 2h, and RETRY_MAX_AGE is 1h: lower RETRY_MIN_DELAY or raise RETRY_MAX_AGE"},
 		"margin beyond half":     {env("LEASE_MARGIN", "30001ms"), "LEASE_MARGIN is 30.001s, more than half of LEASE_DURATION, which is 1m"},
 		"attempt too short":      {env("ATTEMPT_TIMEOUT", "0s"), `ATTEMPT_TIMEOUT is "0s": write a time from 1s to 1h`},
 		"fetch outlives attempt": {env("ATTEMPT_TIMEOUT", "20s", "ATTACHMENT_TIMEOUT", "20s"), "ATTACHMENT_TIMEOUT is 20s, and an attempt has only 20s (ATTEMPT_TIMEOUT)"},
@@ -101,8 +126,8 @@ func TestRetrySettingsWithoutEffectAreAWarning(t *testing.T) {
 }
 
 func TestRecipientDomainsAreReadAsASCII(t *testing.T) {
-	c, err := load(env("RECIPIENT_DOMAINS", " Example.COM, *.Bücher.example , xn--bcher-kva.test., *.a-b.test"))
-	want := []string{"example.com", "*.xn--bcher-kva.example", "xn--bcher-kva.test", "*.a-b.test"}
+	c, err := load(env("RECIPIENT_DOMAINS", " Example.COM, *.BÜCHER.example , xn--bcher-kva.test., *.a-b.test, a_b.test, bücher。test。"))
+	want := []string{"example.com", "*.xn--bcher-kva.example", "xn--bcher-kva.test", "*.a-b.test", "a_b.test", "xn--bcher-kva.test"}
 	if err != nil || !slices.Equal(c.RecipientDomains, want) {
 		t.Errorf("got %q, %v", c.RecipientDomains, err)
 	}
@@ -117,7 +142,7 @@ func TestWrongContentSettings(t *testing.T) {
 		"neither true nor false":      {env("TEMPLATE_ONLY", "yes"), `TEMPLATE_ONLY is "yes"`},
 		"a good domain and a bad one": {env("RECIPIENT_DOMAINS", "a.test,@b.test"), `RECIPIENT_DOMAINS has "@b.test" in it, which is not a domain`},
 	}
-	for _, v := range []string{"a@b.test", "*", "*.", "*.*.a.test", "a..b", ".a.test", "a b.test", "10.0.0.1", "[::1]", "https://a.test", "a_b.test", strings.Repeat("x", 64) + ".test"} {
+	for _, v := range []string{"a@b.test", "*", "*.", "*.*.a.test", "a..b", ".a.test", "a b.test", "10.0.0.1", "[::1]", "https://a.test", "..", strings.Repeat("x", 64) + ".test"} {
 		cases["domain "+v] = wrong{env("RECIPIENT_DOMAINS", v), "RECIPIENT_DOMAINS has " + quote(v) + " in it"}
 	}
 	for name, c := range cases {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -14,15 +16,19 @@ import (
 // Setting is a variable as it was read.
 type Setting struct {
 	Name  string
-	Value string // its default where it was not set; [secret] for a secret, [address] for an address
+	Value string // what is in effect where it was not set; [secret] for a secret, [address] for an address
 	Set   bool   // by the environment
 }
 
-// settings lists every variable that has a value.
-func (r *reader) settings() []Setting {
+// settings lists every variable that has a value. Effective has the values of
+// those whose default is not what is in effect.
+func (r *reader) settings(effective map[string]string) []Setting {
 	var out []Setting
 	for _, row := range Table() {
 		s := Setting{Name: row.Name, Value: row.Default, Set: r.isSet(row.Name)}
+		if v := effective[row.Name]; v != "" {
+			s.Value = v
+		}
 		if s.Set {
 			v, _ := r.lookup(row.Name)
 			s.Value = strings.TrimSpace(v)
@@ -38,6 +44,27 @@ func (r *reader) settings() []Setting {
 		}
 	}
 	return out
+}
+
+// effective returns the values of the variables whose default gives way: to
+// another variable, or to an option of the URI.
+func (c Config) effective() map[string]string {
+	values := map[string]string{
+		"SMTP_MAX_CONNECTIONS":             strconv.Itoa(c.SMTP.MaxConnections),
+		"SMTP_MAX_MESSAGES_PER_CONNECTION": strconv.Itoa(c.SMTP.MaxMessages),
+	}
+	for name, d := range map[string]time.Duration{
+		"RETRY_MIN_DELAY":       c.Policy.MinDelay,
+		"RETRY_MAX_DELAY":       c.Policy.MaxDelay,
+		"SMTP_CONNECT_TIMEOUT":  c.SMTP.ConnectTimeout,
+		"SMTP_GREETING_TIMEOUT": c.SMTP.GreetingTimeout,
+		"SMTP_SOCKET_TIMEOUT":   c.SMTP.SocketTimeout,
+	} {
+		if d > 0 {
+			values[name] = short(d)
+		}
+	}
+	return values
 }
 
 // Settings returns every variable that has a value, in the table's order,

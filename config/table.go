@@ -75,8 +75,8 @@ func limitVariables() []Variable {
 	return []Variable{
 		{Group: groupLimits, Name: "MAX_RECIPIENTS", Default: "1000", Meaning: "Recipients of one mail, and UIDs of one document.", ours: true},
 		{Group: groupLimits, Name: "MAX_MESSAGE_BYTES", Default: "36700160", Meaning: "Largest message to send, encoded attachments included.", ours: true},
-		{Group: groupLimits, Name: "MAX_PER_DOCUMENT", Default: "100/1h", Meaning: "Attempts of one document within a time, those that somebody asks for by RETRY included: a number from 1 to 1000000, a slash and a time from 1s to 720h, as 20/1h; none for no limit.", ours: true},
-		{Group: groupLimits, Name: "MAX_PER_RECIPIENT", Default: "none", Meaning: "Mails to one address within a time, as 20/1h; none for no limit.", ours: true},
+		{Group: groupLimits, Name: "MAX_PER_DOCUMENT", Default: "100/1h", Meaning: "Attempts of one document within a time, as 20/1h: a number from 1 to 1000000, a slash and a time from 1s to 720h; none for no limit. All count, and what goes beyond is refused if somebody asks for it by RETRY or PENDING; what the program tries again by itself MAX_ATTEMPTS bounds.", ours: true},
+		{Group: groupLimits, Name: "MAX_PER_RECIPIENT", Default: "none", Meaning: "Mails to one address within a time, as 20/1h; a document that is sent again by hand counts by its attempts. It needs the index of deploy/firestore.indexes.json, and costs a read for each recipient. none for no limit.", ours: true},
 		{Group: groupLimits, Name: "RECIPIENT_DOMAINS", Meaning: "Domains that mail may be sent to, separated by commas: example.com for the domain itself, *.example.com for those below it. A mail that has a recipient elsewhere is sent to nobody. If it is not set, every domain is allowed.", ours: true},
 		{Group: groupLimits, Name: "TEMPLATE_ONLY", Default: "false", Meaning: "true refuses documents without a template, and those that bring anything the mail would say beside it: subject, text, html, amp or attachments in message, sendGrid, headers, from or replyTo. Names beside recipients' addresses are left out. It takes TEMPLATES_COLLECTION and DEFAULT_FROM.", ours: true},
 	}

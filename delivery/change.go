@@ -104,7 +104,7 @@ func (r Record) Expired(p Policy, fraction float64, now time.Time) Change {
 			return r.lapsed(s, now.Add(p.delay(s.Lapses, fraction)))
 		}
 	}
-	f := expired(r.Lease.ID, unsent)
+	f := expired(r.Message(), unsent)
 	c := Change{State: Error, Remove: []string{fieldLeaseID}, Set: Fields{
 		fieldState: string(Error), fieldError: f.Message, fieldOutcome: outcome(f),
 	}}
@@ -212,7 +212,7 @@ func (c Change) Brief() Change {
 // tell any more whom not to send it to again.
 func (c Change) Terse() Change {
 	t := Change{Set: clone(c.Set), State: c.State, Remove: slices.Clone(c.Remove)}
-	for _, name := range []string{fieldRecipients, fieldInfo, fieldOutcome, fieldReached} {
+	for _, name := range []string{fieldRecipients, fieldInfo, fieldOutcome, fieldReached, fieldReachedTime} {
 		if _, ok := t.Set[name]; ok {
 			delete(t.Set, name)
 			t.Remove = append(t.Remove, name)

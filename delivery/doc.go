@@ -30,5 +30,5 @@
 //
 // The fields and their spelling are those of Firebase's Trigger Email
 // extension; leaseId, leasePhase, nextAttemptTime, recipients, outcome, retry,
-// recent and reached are added.
+// recent, reached and reachedTime are added.
 package delivery

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -126,12 +127,12 @@ func (e *end) change(now time.Time) Change {
 	if e.accepted > 0 || e.attempt.Failure == nil {
 		c.Set[fieldInfo] = info(or(e.attempt.MessageID, e.record.messageID), or(e.attempt.Response, e.record.response), e.all)
 	}
-	if e.policy.PerDocument.Limited() && (e.record.Attempts > 0 || e.record.Start.IsZero()) {
-		w := e.record.window(e.policy.PerDocument, now)
+	if p := e.policy.PerDocument; p.Limited() && (e.record.Attempts > 0 || e.record.Start.IsZero()) {
+		w := e.record.window(p.Per, now)
 		c.Set[fieldRecent] = Fields{"since": stored(w.Since), "attempts": w.Attempts + 1}
 	}
-	if e.policy.PerRecipient.Limited() {
-		c.Set[fieldReached] = e.reached()
+	if reached := e.reached(now); len(reached) > 0 {
+		c.Set[fieldReached], c.Set[fieldReachedTime] = reached, stored(now)
 	}
 	return c
 }
@@ -143,13 +144,26 @@ func or(a, b string) string {
 	return b
 }
 
-// reached returns the addresses that have got the mail, or may have: what
-// Policy.PerRecipient is counted by.
-func (e *end) reached() []any {
-	list := []any{}
-	for _, r := range e.all {
-		if r.Status == Accepted || r.Status == Unsure {
+// reached returns the addresses that have got the mail within the time of
+// Policy.PerRecipient, or may have: what that is counted by. None means that this
+// attempt has reached nobody, or that there is no limit.
+func (e *end) reached(now time.Time) []any {
+	limit := e.policy.PerRecipient
+	if !limit.Limited() {
+		return nil
+	}
+	var list []any
+	for _, r := range e.attempt.Recipients {
+		if r.Status == Unsure || r.Status == Accepted && e.attempt.Failure == nil {
 			list = append(list, strings.ToLower(r.Address))
+		}
+	}
+	if len(list) == 0 || now.Sub(e.record.reachedAt) >= limit.Per {
+		return list
+	}
+	for _, earlier := range e.record.reached {
+		if !slices.Contains(list, earlier) {
+			list = append(list, earlier)
 		}
 	}
 	return list
@@ -166,17 +180,30 @@ func (e *end) failure() *Failure {
 	if e.again {
 		return e.waiting(f)
 	}
-	if missed := len(e.all) - e.accepted; missed > 0 && e.accepted > 0 {
-		if e.state() == Success && f.Class != Delivered {
-			f.Class = Delivered
-			f.explain(f.Message)
-		}
-		f.explain(fmt.Sprintf("%d of %d recipients have not got the mail, see delivery.recipients", missed, len(e.all)))
+	missed := len(e.all) - e.accepted
+	partial := missed > 0 && e.accepted > 0
+	if partial && f.Message != "" && e.state() == Success {
+		f.Class, f.Explain = Delivered, f.Message
 	}
 	if e.owed() && e.series.Attempts > 1 && !e.record.cancelled() {
-		f.explain(fmt.Sprintf("given up after %d attempts (MAX_ATTEMPTS, RETRY_MAX_AGE)", e.series.Attempts))
+		f.explain("given up after " + e.givenUp())
+	}
+	switch {
+	case partial:
+		f.explain(fmt.Sprintf("recipients who have not got the mail: %d of %d, see delivery.recipients; RETRY would send it to all again, "+
+			"to reach only them add a document for them", missed, len(e.all)))
+	case f.Phase.server() && (f.Class == Transient || f.Class == Permanent):
+		f.explain("then set delivery.state to RETRY")
 	}
 	return f
+}
+
+// givenUp says what has ended a series.
+func (e *end) givenUp() string {
+	if e.series.Attempts >= int64(e.policy.MaxAttempts) {
+		return fmt.Sprintf("%d attempts (MAX_ATTEMPTS)", e.series.Attempts)
+	}
+	return fmt.Sprintf("%d attempts, as the next would be later than %s after the first (RETRY_MAX_AGE)", e.series.Attempts, e.policy.MaxAge)
 }
 
 // waiting makes of a failure one that is tried again.

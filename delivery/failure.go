@@ -33,6 +33,17 @@ const (
 	PhaseLease      Phase = "lease"      // the claim ran out
 )
 
+// server reports whether the mail server was asked for something: how to have the
+// mail sent again depends on what has come of the others who are to get it, and
+// is not yet said.
+func (p Phase) server() bool {
+	switch p {
+	case PhaseConnect, PhaseGreeting, PhaseHello, PhaseTLS, PhaseAuth, PhaseMail, PhaseRcpt, PhaseData, PhaseMessage:
+		return true
+	}
+	return false
+}
+
 // Failure is why an attempt did not deliver: everything that is written to the
 // document about it. It is the only error that the decisions know; worker
 // makes one of whatever else went wrong.

@@ -224,7 +224,7 @@ func TestRefusalNamesTheLimitAndEnds(t *testing.T) {
 	}
 	d.apply(d.record().TooOften(d.policy, until, d.now))
 	r, o := d.record(), d.stored()[fieldOutcome].(Fields)
-	if r.State != Error || r.Class != Permanent || r.Attempts != 3 || !strings.Contains(r.Error, "3 attempts within 1h0m0s are allowed (MAX_PER_DOCUMENT)") {
+	if r.State != Error || r.Class != Permanent || r.Attempts != 3 || !strings.Contains(r.Error, "3 within 1h are allowed (MAX_PER_DOCUMENT)") {
 		t.Errorf("%v", d.stored())
 	}
 	if want := "set RETRY after 2026-11-22T13:00:00Z"; !strings.Contains(fmt.Sprint(o["explain"]), want) {
@@ -234,26 +234,53 @@ func TestRefusalNamesTheLimitAndEnds(t *testing.T) {
 	d.again(time.Hour)
 }
 
-// MAX_PER_RECIPIENT counts whom a mail has reached, or may have.
+// MAX_PER_RECIPIENT counts whom a mail has reached, or may have, and when: an
+// attempt that reaches nobody takes nothing away.
 func TestReachedAreThoseWhoMayHaveTheMail(t *testing.T) {
 	p := patient
 	p.PerRecipient = Rate{N: 20, Per: time.Hour}
 	d := newDrill(t, p)
-	reached := func(want ...any) {
+	reached := func(at time.Time, want ...any) {
 		t.Helper()
-		if got := d.stored()[fieldReached]; !reflect.DeepEqual(got, append([]any{}, want...)) {
-			t.Errorf("reached %v, want %v", got, want)
+		f := d.stored()
+		if got, _ := f[fieldReached].([]any); !reflect.DeepEqual(got, want) || !at.IsZero() && !f[fieldReachedTime].(time.Time).Equal(at) {
+			t.Errorf("reached %v at %v, want %v at %v", got, f[fieldReachedTime], want, at)
 		}
 	}
 	d.try(failed(Transient))
-	reached()
+	reached(time.Time{})
 	d.try(sent("Ada@B.test+ b- c~ d~"))
-	reached("ada@b.test")
+	reached(d.now, "ada@b.test")
 	d.try(Attempt{Failure: failed(Unknown).Failure, Recipients: verdicts("c? d~")})
-	reached("ada@b.test", "c")
+	last := d.now
+	reached(last, "c", "ada@b.test")
+	d.write(fieldState, string(Retry))
+	d.try(failed(Permanent))
+	reached(last, "c", "ada@b.test")
+	d.now = last.Add(time.Hour)
 	d.write(fieldState, string(Retry))
 	d.try(sent("b+"))
-	reached("b")
+	reached(d.now, "b")
+}
+
+// A document that is sent again by hand is one document, and several mails.
+func TestRepeatsAreMails(t *testing.T) {
+	p := Policy{PerDocument: Rate{N: 100, Per: time.Hour}, PerRecipient: Rate{N: 20, Per: time.Hour}}
+	d := newDrill(t, p)
+	d.try(sent("a+"))
+	for n := range 3 {
+		if got := d.record().Repeats("a", time.Hour, d.now); got != n {
+			t.Errorf("after %d mails: %d beyond the first", n+1, got)
+		}
+		d.write(fieldState, string(Retry))
+		d.try(sent("a+"))
+	}
+	if got := d.record().Repeats("b", time.Hour, d.now); got != 0 {
+		t.Errorf("of somebody else: %d", got)
+	}
+	if got := d.record().Repeats("a", time.Hour, d.now.Add(time.Hour)); got != 0 {
+		t.Errorf("an hour later: %d", got)
+	}
 }
 
 func TestReachedIsNotKeptWithoutALimit(t *testing.T) {

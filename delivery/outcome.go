@@ -80,16 +80,16 @@ func outcome(f *Failure) Fields {
 	return o
 }
 
-// expired is the failure of a lapsed lease. Unsent says that the mail provably
-// never came to DATA.
-func expired(lease string, unsent bool) *Failure {
+// expired is the failure of a lapsed lease; message is what its Message-ID is made
+// of. Unsent says that the mail provably never came to DATA.
+func expired(message string, unsent bool) *Failure {
 	f := &Failure{Class: Unknown, Phase: PhaseLease, Message: LeaseExpired, Explain: "the worker that had claimed this document ended, " +
 		"or lost Firestore, before it could record what became of the mail, which may or may not have been sent; " +
-		"ask the mail server's log"}
-	if lease != "" {
-		f.Explain += " (a Message-ID that is not the document's own begins with <" + lease + "@)"
+		"look into the mail server's log"}
+	if message != "" {
+		f.Explain += " (a Message-ID that is not the document's own begins with <" + message + "@)"
 	}
-	f.Explain += ", then set delivery.state to RETRY to send it again"
+	f.Explain += ", and only if it has not taken the mail set delivery.state to RETRY, which sends it again"
 	if unsent {
 		f.Class = Transient
 		f.Explain = "the worker that had claimed this document ended before it sent anything; " +
@@ -101,7 +101,7 @@ func expired(lease string, unsent bool) *Failure {
 func tooOften(limit Rate, until time.Time) *Failure {
 	return &Failure{
 		Class: Permanent, Phase: PhaseDecode,
-		Message: fmt.Sprintf("Error: Document was attempted too often: %d attempts within %s are allowed (MAX_PER_DOCUMENT)", limit.N, limit.Per),
+		Message: fmt.Sprintf("Error: Document was attempted too often: %v are allowed (MAX_PER_DOCUMENT)", limit),
 		Explain: fmt.Sprintf("something has set delivery.state to RETRY or PENDING again and again; stop it, and if the mail is still wanted set RETRY after %s, "+
 			"or raise MAX_PER_DOCUMENT", until.UTC().Format(time.RFC3339)),
 	}

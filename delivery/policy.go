@@ -1,7 +1,9 @@
 package delivery
 
 import (
+	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -27,6 +29,17 @@ type Policy struct {
 type Rate struct {
 	N   int
 	Per time.Duration
+}
+
+// String returns the rate in words, as in "20 within 1h".
+func (r Rate) String() string {
+	per := r.Per.String()
+	for _, none := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(per, none) {
+			per = per[:len(per)-2]
+		}
+	}
+	return fmt.Sprintf("%d within %s", r.N, per)
 }
 
 // Limited reports whether there is a limit.

@@ -32,9 +32,11 @@ type Record struct {
 	Series      Series    // of attempts that has not come to its end
 	Recent      Window    // attempts of late; zero if there were few
 
-	recipients []any  // delivery.recipients
-	messageID  string // delivery.info.messageId
-	response   string // delivery.info.response
+	reached    []any     // delivery.reached
+	reachedAt  time.Time // delivery.reachedTime
+	recipients []any     // delivery.recipients
+	messageID  string    // delivery.info.messageId
+	response   string    // delivery.info.response
 
 	// Malformed says that there is a delivery field with no state in it: not a
 	// map, or a map whose state is missing or not a string. The extension
@@ -77,6 +79,7 @@ const (
 	fieldRetry       = "retry"
 	fieldRecent      = "recent"
 	fieldReached     = "reached"
+	fieldReachedTime = "reachedTime"
 )
 
 // ReadRecord reads the record of a document. What has the wrong type counts as
@@ -100,7 +103,9 @@ func ReadRecord(doc Fields) Record {
 		Start:       moment(f[fieldStartTime]),
 		Series:      readSeries(f[fieldRetry]),
 		Recent:      readWindow(f[fieldRecent]),
+		reachedAt:   moment(f[fieldReachedTime]),
 	}
+	r.reached, _ = f[fieldReached].([]any)
 	if o, ok := f[fieldOutcome].(Fields); ok {
 		r.Class = Class(text(o["class"]))
 	}

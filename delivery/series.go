@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Series is the attempts of one mail that has not come to its end: a program
 // tries on by itself, and whom it has reached it does not send to again. The zero
@@ -140,12 +143,12 @@ func readWindow(v any) Window {
 
 // window returns the window that now falls into. The first attempt of a document
 // has none: its start and its count tell as much.
-func (r Record) window(limit Rate, now time.Time) Window {
+func (r Record) window(per time.Duration, now time.Time) Window {
 	w := r.Recent
 	if w.Since.IsZero() {
 		w = Window{Since: r.Start, Attempts: r.Attempts}
 	}
-	if w.Since.IsZero() || now.Sub(w.Since) >= limit.Per {
+	if w.Since.IsZero() || now.Sub(w.Since) >= per {
 		return Window{Since: now}
 	}
 	return w
@@ -158,6 +161,16 @@ func (r Record) Exceeds(p Policy, now time.Time) (until time.Time, exceeded bool
 	if !p.PerDocument.Limited() || r.State == Pending && r.Series.Open() && !r.wanted() {
 		return time.Time{}, false
 	}
-	w := r.window(p.PerDocument, now)
+	w := r.window(p.PerDocument.Per, now)
 	return w.Since.Add(p.PerDocument.Per), w.Attempts >= int64(p.PerDocument.N)
+}
+
+// Repeats returns how often the document's mail has reached an address, which is
+// in lower case, beyond the once that it counts as one of those within per: a
+// document that is sent again by hand is one document, and several mails.
+func (r Record) Repeats(address string, per time.Duration, now time.Time) int {
+	if !slices.Contains(r.reached, any(address)) || now.Sub(r.reachedAt) >= per {
+		return 0
+	}
+	return max(0, int(r.window(per, now).Attempts)-1)
 }

@@ -237,7 +237,7 @@ func TestTheExplanationSaysWhatComesNext(t *testing.T) {
 		"failed":           {patient, []Attempt{failed(Transient)}, None, "by itself at delivery.nextAttemptTime, as attempt 2 of 3", "given up"},
 		"failed twice":     {patient, []Attempt{failed(Transient), failed(Transient)}, None, "as attempt 3 of 3", "given up"},
 		"failed for good":  {patient, []Attempt{failed(Transient), failed(Transient), failed(Transient)}, None, "given up after 3 attempts", "by itself"},
-		"some, then none":  {patient, []Attempt{sent("a+ b~"), sent("b~"), sent("b~")}, None, "1 of 2 recipients have not got the mail, see delivery.recipients; given up after 3 attempts", "by itself"},
+		"some, then none":  {patient, []Attempt{sent("a+ b~"), sent("b~"), sent("b~")}, None, "given up after 3 attempts (MAX_ATTEMPTS); recipients who have not got the mail: 1 of 2", "by itself"},
 		"some":             {patient, []Attempt{sent("a+ b~")}, None, "still owed it; the mail is tried again by itself", "at once, as was asked"},
 		"without retries":  {Policy{}, []Attempt{failed(Transient)}, None, "because", "given up"},
 		"permanent":        {patient, []Attempt{failed(Transient), failed(Permanent)}, None, "because", "given up"},

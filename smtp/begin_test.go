@@ -91,6 +91,113 @@ func TestAMailThatCannotHaveASessionDoesNotBegin(t *testing.T) {
 	expect(t, err, StageGreeting, CauseReply, true)
 }
 
+func TestTheCallerIsAskedBeforeASessionIsOpenedAndOnce(t *testing.T) {
+	t.Parallel()
+	s := sink(t, smtptest.Behaviour{AuthUsers: map[string]string{"u": "p"}})
+	p := pool(t, s.Addr(), Options{Username: "u", Password: "p", MaxConnections: 1})
+	asked, before := 0, int64(0)
+	m := letter()
+	m.Open = func() error {
+		asked++
+		if n := s.Stats().Connections; n != before || len(p.slots) != 1 {
+			t.Errorf("when it is asked there are %d connections, want %d; %d slots are taken", n, before, len(p.slots))
+		}
+		return nil
+	}
+	for _, c := range []struct {
+		what        string
+		asked       int
+		connections int64
+	}{
+		{"with no session", 1, 1},
+		{"with a kept one", 1, 1},
+		{"with a dead one", 2, 2},
+	} {
+		if c.asked == 2 {
+			if err := s.SetBehaviour(smtptest.Behaviour{AuthUsers: map[string]string{"u": "p"}, Mail: smtptest.Replies{"421 idle for too long", "250 ok"}}); err != nil {
+				t.Fatal(err)
+			}
+			before = 1
+		}
+		if _, err := p.Send(t.Context(), t.Context(), m); err != nil {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if n := s.Stats().Connections; asked != c.asked || n != c.connections {
+			t.Errorf("%s: asked %d times, want %d; %d connections, want %d", c.what, asked, c.asked, n, c.connections)
+		}
+	}
+	for range 2 {
+		if err := p.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Send(t.Context(), t.Context(), m); err != nil || asked != 2 {
+		t.Errorf("with a probed session: asked %d times, %v", asked, err)
+	}
+}
+
+func TestAMailForWhichNoSessionMayBeOpenedLeavesNoTrace(t *testing.T) {
+	t.Parallel()
+	s := sink(t, smtptest.Behaviour{})
+	p := pool(t, s.Addr(), Options{MaxConnections: 1})
+	m := letter("never@rcpt.test")
+	m.Open = func() error { return fmt.Errorf("ask: %w", errLeaseLost) }
+	m.Begin = func(bool) error {
+		t.Error("it has begun")
+		return nil
+	}
+	refuse := func(what string, connections int64) {
+		t.Helper()
+		_, err := p.Send(t.Context(), t.Context(), m)
+		e := expect(t, err, StageConnect, CauseCaller, true)
+		if !errors.Is(err, errLeaseLost) || e.Unreachable() || e.Login() || e.PossiblyAccepted || e.Recipients != nil {
+			t.Errorf("%s: %+v", what, e)
+		}
+		if n := s.Stats().Connections; n != connections || len(p.slots) != 0 {
+			t.Errorf("%s: %d connections, want %d; %d slots are taken", what, n, connections, len(p.slots))
+		}
+	}
+	refuse("with no session", 0)
+	refuse("and again", 0)
+	if err := s.SetBehaviour(smtptest.Behaviour{Mail: smtptest.Replies{"250 ok", "421 idle for too long", "250 ok"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil { // the slot is free
+		t.Fatal(err)
+	}
+	begun := 0
+	m.Begin = func(fresh bool) error {
+		if begun++; fresh {
+			t.Error("it has a session of its own")
+		}
+		return nil
+	}
+	refuse("with a dead one", 1)
+	if _, err := p.Send(t.Context(), t.Context(), letter()); err != nil || begun != 1 {
+		t.Errorf("the next mail: %v; the other has begun %d times", err, begun)
+	}
+	p.Close()
+	for _, tx := range s.Transactions() {
+		if tx.Data != nil && strings.Contains(tx.Rcpt[0].To, "never") {
+			t.Errorf("sent: %+v", tx)
+		}
+	}
+}
+
+func TestAMailThatFindsNoConnectionFreeDoesNotAskForASession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := taken(t)
+		m := letter()
+		m.StartBy = time.Now().Add(time.Minute)
+		m.Open = func() error {
+			t.Error("it has asked")
+			return nil
+		}
+		_, err := p.Send(t.Context(), t.Context(), m)
+		expect(t, err, StageConnect, CauseBusy, true)
+	})
+}
+
 func TestNothingIsSentOfAMailThatWasCutWhileItBegan(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {

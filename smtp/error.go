@@ -40,7 +40,7 @@ const (
 	CauseTLS       Cause = "tls"       // handshake or verification failed
 	CauseProtocol  Cause = "protocol"  // the server talks nonsense
 	CauseCancelled Cause = "cancelled" // the caller's context ended
-	CauseCaller    Cause = "caller"    // Mail.Begin returned an error
+	CauseCaller    Cause = "caller"    // Mail.Open or Mail.Begin returned an error
 	CauseBusy      Cause = "busy"      // no connection became free by Mail.StartBy
 	CauseToken     Cause = "token"     // no OAuth2 access token to be had
 	CauseLocal     Cause = "local"     // refused here, before the server was asked
@@ -63,7 +63,7 @@ var (
 // Marks that tell causes apart.
 var (
 	errCancelled = errors.New("cancelled")                       // the caller's context ended
-	errCaller    = errors.New("the caller did not let it begin") // goes with Mail.Begin's error
+	errCaller    = errors.New("the caller did not let it begin") // goes with the error of Mail.Open or Mail.Begin
 	errWaiting   = errors.New("wait for a connection")           // no connection was tried
 )
 

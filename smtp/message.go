@@ -18,6 +18,11 @@ type Mail struct {
 	// that begins has time enough to end; zero to wait as long as Send may.
 	StartBy time.Time
 
+	// Open is called before a session is opened for the mail; not if there is a kept
+	// one, unless that turns out to be dead. If it returns an error, none is opened,
+	// and Send's error wraps it. Nil for none.
+	Open func() error
+
 	// Begin is called with a session in hand, immediately before the first command
 	// of the transaction: at most once, even if the mail is tried again on another
 	// connection. Fresh says that the session was opened for this mail; one that was
@@ -36,6 +41,7 @@ type outgoing struct {
 	size      int                    // bytes of the message, dots not doubled (RFC 1870 §5)
 	eightBit  bool                   // a byte of the message is not ASCII
 	utf8      bool                   // an address is not ASCII (RFC 6531)
+	open      func() error           // nil if none is to be called
 	begin     func(fresh bool) error // nil if none is to be called, or none any more
 }
 
@@ -46,7 +52,7 @@ func prepare(m Mail) (*outgoing, *Error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outgoing{from: from, to: to, addresses: m.Envelope.To, begin: m.Begin}
+	o := &outgoing{from: from, to: to, addresses: m.Envelope.To, open: m.Open, begin: m.Begin}
 	o.utf8 = !isASCII(from)
 	for _, a := range to {
 		o.utf8 = o.utf8 || !isASCII(a)

@@ -187,7 +187,7 @@ func (p *Pool) attempt(ctx, limit context.Context, m *outgoing) (Result, *Error)
 		}
 		s.close()
 	}
-	s, e := p.open(ctx, limit)
+	s, e := p.openFor(ctx, limit, m)
 	if e != nil {
 		<-p.slots
 		return Result{}, e
@@ -195,6 +195,16 @@ func (p *Pool) attempt(ctx, limit context.Context, m *outgoing) (Result, *Error)
 	r, e := s.send(ctx, limit, m)
 	p.leave(s)
 	return r, e
+}
+
+// openFor opens a session for m, if the caller lets it.
+func (p *Pool) openFor(ctx, limit context.Context, m *outgoing) (*session, *Error) {
+	if m.open != nil {
+		if err := m.open(); err != nil {
+			return nil, &Error{Stage: StageConnect, Err: fmt.Errorf("%w: %w", errCaller, err)}
+		}
+	}
+	return p.open(ctx, limit)
 }
 
 // open opens a session. If the server refuses the access token, that is

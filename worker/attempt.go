@@ -11,6 +11,8 @@ import (
 
 	"postrider/delivery"
 	"postrider/smtp"
+
+	"github.com/rs/zerolog"
 )
 
 // handle does what is to be done about a document, and returns it as it is then:
@@ -24,7 +26,7 @@ func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot, patient 
 			return w.apply(work, s, record.TooLarge(s.Size, policy, now), "refused", w.metrics.refused.Inc)
 		}
 		if until, exceeded := record.Exceeds(policy, now); exceeded {
-			return w.apply(work, s, record.TooOften(policy, until, now), "refused", w.metrics.refused.Inc)
+			return w.apply(work, s, record.TooOften(policy, until, now), "refused by MAX_PER_DOCUMENT", w.metrics.refused.Inc)
 		}
 		return w.attempt(ctx, work, s, patient)
 	case delivery.Expire:
@@ -46,7 +48,11 @@ func (w *Worker) apply(ctx context.Context, s delivery.Snapshot, c delivery.Chan
 	}
 	count()
 	w.state.note(c.State)
-	w.log.Warn().Str("doc", s.ID).Str("state", string(c.State)).Msg(fact)
+	level := zerolog.WarnLevel
+	if c.Set["error"] == delivery.ReadRecord(s.Fields).Error {
+		level = zerolog.DebugLevel // it was said before: something asks again and again
+	}
+	w.log.WithLevel(level).Str("doc", s.ID).Str("state", string(c.State)).Msg(fact)
 	return after, nil
 }
 
@@ -86,7 +92,7 @@ func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, patient
 	began, e := time.Now(), ending{released: true}
 	if ctx.Err() == nil {
 		t := w.tenure(work, claimed, lease)
-		e = w.send(work, t)
+		e = w.send(work, t, claimed)
 		claimed, lease = t.close()
 	}
 	pass.end()
@@ -156,8 +162,7 @@ type ending struct {
 // send makes the mail and hands it to the mail server while the attempt has
 // time. If no connection is free for the time of half a lease the mail is handed
 // back: others may have one.
-func (w *Worker) send(work context.Context, t *tenure) (e ending) {
-	s := t.claimed // nothing amends it before half of the lease is over
+func (w *Worker) send(work context.Context, t *tenure, s delivery.Snapshot) (e ending) {
 	var recorded func()
 	defer func() {
 		if recover() != nil { // what it says may be part of a mail
@@ -173,14 +178,14 @@ func (w *Worker) send(work context.Context, t *tenure) (e ending) {
 	}
 	mail, err := w.composer.Compose(t.ctx, doc, record.Message(), w.queue.Now())
 	if err != nil {
-		return w.cut(work, notSent(failureOf(err)))
+		return w.cut(work, t, notSent(failureOf(err)))
 	}
 	mail.Envelope.To = record.Owed(mail.Envelope.To)
 	if len(mail.Envelope.To) == 0 {
 		return notSent(nobody())
 	}
 	startBy := time.Now().Add((w.options.Lease - w.options.Margin) / 2)
-	recorded, err = w.admit(t.ctx, startBy, mail.Envelope.To)
+	recorded, err = w.admit(t.ctx, startBy, record, mail.Envelope.To)
 	if f, refused := errors.AsType[*delivery.Failure](err); refused {
 		e = notSent(f)
 		e.Envelope = mail.Envelope.To
@@ -194,11 +199,11 @@ func (w *Worker) send(work context.Context, t *tenure) (e ending) {
 // hand hands a mail to the mail server.
 func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.Time) ending {
 	result, err := w.sender.Send(t.ctx, t.limit, smtp.Mail{
-		Envelope: mail.Envelope, Message: mail.Message, StartBy: startBy, Begin: t.begin,
+		Envelope: mail.Envelope, Message: mail.Message, StartBy: startBy, Open: t.open, Begin: t.begin,
 	})
 	refused, failed := errors.AsType[*smtp.Error](err)
 	if err == nil || failed && !refused.Reply.IsZero() && !refused.Unreachable() {
-		w.outage.succeed() // the server answers mails
+		w.outage.succeed(false, w.queue.Now()) // the server answers mails
 	}
 	if err == nil {
 		return ending{Attempt: delivery.Attempt{
@@ -219,7 +224,7 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 	}
 	e := notSent(failure)
 	e.MessageID, e.Envelope, e.Recipients = mail.MessageID, mail.Envelope.To, recipients
-	return w.cut(work, e)
+	return w.cut(work, t, e)
 }
 
 // notSent is the ending of a mail that was not delivered.
@@ -244,10 +249,11 @@ func broken() *delivery.Failure {
 	}
 }
 
-// cut tells an attempt that failed from one that was stopped before the mail
-// was sent.
-func (w *Worker) cut(work context.Context, e ending) ending {
-	if work.Err() != nil && e.Failure.Class == delivery.Transient {
+// cut tells an attempt that failed from one that was stopped before the mail was
+// sent: by the end of the worker, or because another claim has the document.
+func (w *Worker) cut(work context.Context, t *tenure, e ending) ending {
+	stopped := work.Err() != nil || errors.Is(context.Cause(t.ctx), errTakenOver)
+	if stopped && e.Failure.Class == delivery.Transient {
 		return ending{released: true}
 	}
 	return e
@@ -269,7 +275,7 @@ func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease d
 		change = e.change(r, w.options.Policy, fraction, now)
 		return change
 	})
-	w.metrics.ended(e, took)
+	w.metrics.ended(outcomeOf(e, change), took)
 	switch {
 	case err == nil:
 		w.state.note(change.State)
@@ -296,18 +302,6 @@ func (e ending) change(r delivery.Record, p delivery.Policy, fraction float64, n
 		return r.Released(now)
 	}
 	return r.Ended(e.Attempt, p, fraction, now)
-}
-
-// class returns the ending's class; "" if the attempt was handed back.
-func (e ending) class() delivery.Class {
-	switch {
-	case e.released:
-		return ""
-	case e.Failure != nil:
-		return e.Failure.Class
-	default:
-		return delivery.Delivered
-	}
 }
 
 // failureOf returns the failure that an error is, or makes one of it: what has

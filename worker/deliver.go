@@ -85,7 +85,7 @@ func (w *Worker) accept(ctx, work context.Context, d *handedIn) bool {
 // error: the document could not be written, or ctx has ended.
 func (w *Worker) Deliver(ctx context.Context, s delivery.Snapshot) error {
 	now := w.queue.Now()
-	w.state.hear(now)
+	w.state.hear(time.Now())
 	if !actionable(s, now) { // as one that tells of a claim, for which nobody waits
 		return nil
 	}

@@ -25,8 +25,12 @@ type marked struct {
 func (m marked) Is(target error) bool { return target.Error() == m.mark }
 func (m marked) Unwrap() error        { return m.error }
 
-// notBegun and stopped are what the pool says when it was not let begin, and
-// when it was cut.
+// notOpened, notBegun and stopped are what the pool says when it was not let open
+// a session, or begin, and when it was cut.
+func notOpened(err error) error {
+	return &smtp.Error{Stage: smtp.StageConnect, Err: marked{err, "the caller did not let it begin"}}
+}
+
 func notBegun(err error) error {
 	return &smtp.Error{Stage: smtp.StageMail, Err: marked{err, "the caller did not let it begin"}}
 }
@@ -36,11 +40,16 @@ func stopped(ctx context.Context, stage smtp.Stage) error {
 }
 
 func TestDoublesErrorsHaveTheCausesOfThePool(t *testing.T) {
-	for want, err := range map[smtp.Cause]error{
-		smtp.CauseCaller: notBegun(errOvertime), smtp.CauseCancelled: stopped(t.Context(), smtp.StageConnect),
+	for _, c := range []struct {
+		err  error
+		want smtp.Cause
+	}{
+		{notOpened(errOutage), smtp.CauseCaller},
+		{notBegun(overtime{}), smtp.CauseCaller},
+		{stopped(t.Context(), smtp.StageConnect), smtp.CauseCancelled},
 	} {
-		if e, _ := errors.AsType[*smtp.Error](err); e.Cause() != want {
-			t.Errorf("got %q, want %q", e.Cause(), want)
+		if e, _ := errors.AsType[*smtp.Error](c.err); e.Cause() != c.want || e.Unreachable() {
+			t.Errorf("got %q, want %q", e.Cause(), c.want)
 		}
 	}
 }
@@ -49,12 +58,16 @@ func TestDoublesErrorsHaveTheCausesOfThePool(t *testing.T) {
 type server struct {
 	takes  time.Duration                                                      // for a session
 	answer func(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error) // with a session; nil accepts
+	keeps  bool                                                               // sessions, for the next mail
+	room   chan struct{}                                                      // for sessions at once; nil for any number
 
 	mu     sync.Mutex
 	down   *smtp.Error // why there is no session
-	tries  int         // of mails, to have one
+	tries  []time.Time // of mails, to have one opened
 	trying int         // now
 	most   int         // at once
+	idle   int         // sessions that are kept
+	dead   int         // of them, those that are of no use any more
 	probes []time.Time
 	sent   []smtp.Mail // that were let begin
 }
@@ -80,15 +93,18 @@ func (s *server) session(ctx context.Context) error {
 }
 
 func (s *server) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error) {
-	s.count(1)
-	err := s.session(ctx)
-	s.count(-1)
-	if err != nil {
+	if s.room != nil {
+		select {
+		case s.room <- struct{}{}:
+		case <-time.After(time.Until(m.StartBy)):
+			return smtp.Result{}, &smtp.Error{Stage: smtp.StageConnect, Err: smtp.ErrBusy}
+		}
+		defer func() { <-s.room }()
+	}
+	if err := s.have(ctx, m); err != nil {
 		return smtp.Result{}, err
 	}
-	if err := m.Begin(true); err != nil {
-		return smtp.Result{}, notBegun(err)
-	}
+	defer s.leave()
 	s.mu.Lock()
 	s.sent = append(s.sent, m)
 	s.mu.Unlock()
@@ -98,10 +114,70 @@ func (s *server) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, err
 	return s.answer(ctx, limit, m)
 }
 
+// have has a session for m, and lets it begin: once, though the session that was
+// kept for it turns out to be dead.
+func (s *server) have(ctx context.Context, m smtp.Mail) error {
+	kept, dead := s.take()
+	if kept {
+		if err := m.Begin(false); err != nil {
+			s.leave()
+			return notBegun(err)
+		}
+		if !dead {
+			return nil
+		}
+	}
+	if err := m.Open(); err != nil {
+		return notOpened(err)
+	}
+	s.count(1)
+	err := s.session(ctx)
+	s.count(-1)
+	if err != nil || dead {
+		return err
+	}
+	if err := m.Begin(true); err != nil {
+		return notBegun(err)
+	}
+	return nil
+}
+
+// take takes a session that is kept, if there is one.
+func (s *server) take() (kept, dead bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle == 0 {
+		return false, false
+	}
+	s.idle--
+	if s.dead > 0 {
+		s.dead--
+		return true, true
+	}
+	return true, false
+}
+
+func (s *server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keeps {
+		s.idle++
+	}
+}
+
+// hangUp ends the sessions that are kept: the mails that get them find out.
+func (s *server) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = s.idle
+}
+
 func (s *server) count(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tries += max(0, n)
+	if n > 0 {
+		s.tries = append(s.tries, time.Now())
+	}
 	s.trying += n
 	s.most = max(s.most, s.trying)
 }
@@ -109,8 +185,15 @@ func (s *server) count(n int) {
 func (s *server) Probe(ctx context.Context) error {
 	s.mu.Lock()
 	s.probes = append(s.probes, time.Now())
+	if s.idle > 0 { // whose place it takes
+		s.idle, s.dead = s.idle-1, max(0, s.dead-1)
+	}
 	s.mu.Unlock()
-	return s.session(ctx)
+	if err := s.session(ctx); err != nil {
+		return err
+	}
+	s.leave()
+	return nil
 }
 
 func (s *server) set(down *smtp.Error) {
@@ -119,17 +202,38 @@ func (s *server) set(down *smtp.Error) {
 	s.down = down
 }
 
-// tried returns how many mails have asked for a session, how many do so now, and
+// tried returns how many mails have had a session opened, how many do so now, and
 // at most did at once.
 func (s *server) tried() (all, now, most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.tries, s.trying, s.most
+	return len(s.tries), s.trying, s.most
 }
 
 func (s *server) all() int {
 	all, _, _ := s.tried()
 	return all
+}
+
+// asked returns when a session was asked for, by mails and by probes, after a
+// time.
+func (s *server) asked(after time.Time) (times []time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range slices.Concat(s.tries, s.probes) {
+		if at.After(after) {
+			times = append(times, at)
+		}
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	return times
+}
+
+// probed returns how often it was probed.
+func (s *server) probed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.probes)
 }
 
 // begun returns the mails that were let begin.

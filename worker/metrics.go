@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"postrider/delivery"
 )
 
 // Metrics are the worker's, in Prometheus' terms. Labels come from closed sets,
@@ -44,9 +42,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		claims:    vector("postrider_claims_total", "Documents claimed, by result: won, lost (another worker was faster).", "result"),
 		sweeps:    vector("postrider_sweeps_total", "Sweeps of the mail collection, by result: done, failed.", "result"),
 		expired:   counter("postrider_leases_lapsed_total", "Documents whose lease lapsed, now in ERROR."),
-		refused:   counter("postrider_documents_refused_total", "Documents with nothing to send, now in ERROR."),
+		refused:   counter("postrider_documents_refused_total", "Documents refused without an attempt, now in ERROR: nothing to send, too large, or attempted too often."),
 		unwritten: counter("postrider_outcomes_unwritten_total", "Attempts whose outcome could not be written to the document."),
-		inHand:    gauge("postrider_documents_in_hand", "Documents being worked on."),
+		inHand:    gauge("postrider_documents_in_hand", "Documents at work, or waiting in hand for the mail server."),
 		watching:  gauge("postrider_watching", "1 while the mail collection is watched."),
 		audits:    vector("postrider_audits_total", "Audits of the mail collection, by result: done, failed.", "result"),
 		found:     counter("postrider_audit_missing_total", "Documents without a known state that audits counted."),
@@ -65,11 +63,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 }
 
 // ended counts an attempt.
-func (m *Metrics) ended(e ending, took time.Duration) {
-	outcome := e.class()
-	if e.released {
-		outcome = delivery.Class("released")
-	}
-	m.attempts.WithLabelValues(string(outcome)).Inc()
-	m.took.WithLabelValues(string(outcome)).Observe(took.Seconds())
+func (m *Metrics) ended(outcome string, took time.Duration) {
+	m.attempts.WithLabelValues(outcome).Inc()
+	m.took.WithLabelValues(outcome).Observe(took.Seconds())
 }

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// mostFailures is how many mails in a row may find no session before none is
-	// claimed any more.
+	// mostFailures is how many sessions in a row must fail until it is an outage
+	// that somebody is told of. A login that is refused is one at once.
 	mostFailures = 5
 
-	// mostLogins is the same for logins that were refused: servers lock accounts.
-	mostLogins = 3
+	// recently is how long ago a server that works has worked.
+	recently = 5 * time.Second
 
 	// turnTime is how long a mail in trial may take to a session before another
 	// one is let through: it may be the mail's own matter.
@@ -31,22 +31,24 @@ type circuit int
 const (
 	trial  circuit = iota // one at a time, until there is a session; so it begins
 	closed                // as many as there are hands
-	open                  // none: the mail server can't be used
+	open                  // none: the last session failed
 )
 
 // outage is a circuit breaker: while the mail server can't be used documents
-// wait unclaimed. It opens when sessions fail in a row, and closes when a probe,
-// which is a session without a mail, gets one.
+// wait unclaimed. The first session that fails opens it, so that no other mail
+// is lost to the same cause, and probes, which are sessions without a mail, find
+// out whether it was chance: one that succeeds closes it.
 type outage struct {
 	mu       sync.Mutex
 	circuit  circuit
 	trying   *pass         // in trial: of the last mail on its way to a session; nil if none is
 	tried    time.Time     // since when it is
 	failures int           // in a row
-	logins   int           // of them, refused logins
-	cause    error         // of the last one
+	login    bool          // one of them was a login that the server refused
+	cause    error         // of the last one, or of that login
 	since    time.Time     // when the circuit opened
-	turned   chan struct{} // closed and replaced when waiting is worth another look
+	worked   time.Time     // when there was last a session, or a mail on one
+	turned   chan struct{} // closed and replaced when the circuit is another, or it is another one's turn
 }
 
 func newOutage() *outage { return &outage{turned: make(chan struct{})} }
@@ -81,20 +83,18 @@ func (o *outage) tryEnter(patient bool, now time.Time) (*pass, <-chan struct{}, 
 	return nil, o.turned, nil
 }
 
-// turn lets those who wait look again. o.mu is held.
+// become changes the circuit, and lets those who wait look again. o.mu is held.
+func (o *outage) become(c circuit) {
+	if o.circuit == c {
+		return
+	}
+	o.circuit, o.trying = c, nil
+	o.turn()
+}
+
 func (o *outage) turn() {
 	close(o.turned)
 	o.turned = make(chan struct{})
-}
-
-// problem says why the circuit is open; nil if it is not.
-func (o *outage) problem() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.circuit != open {
-		return nil
-	}
-	return fmt.Errorf("documents wait unclaimed since %s: %w", o.since.UTC().Format(time.RFC3339), o.cause)
 }
 
 // isOpen reports whether the circuit is open, and returns what tells of a change.
@@ -104,44 +104,57 @@ func (o *outage) isOpen() (bool, <-chan struct{}) {
 	return o.circuit == open, o.turned
 }
 
-// succeed closes the circuit: there is a session.
-func (o *outage) succeed() {
+// problem says what an operator should know; nil if nothing.
+func (o *outage) problem() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.failures, o.logins, o.cause, o.trying = 0, 0, nil, nil
-	if o.circuit != closed {
-		o.circuit = closed
-		o.turn()
+	if o.circuit != open || o.failures < mostFailures && !o.login {
+		return nil
 	}
+	return fmt.Errorf("documents wait unclaimed since %s: %w", o.since.UTC().Format(time.RFC3339), o.cause)
 }
 
-// fail notes that there was no session, and reports whether that was known
-// already.
-func (o *outage) fail(e *smtp.Error, now time.Time) (known bool) {
+// succeed closes the circuit: there is a session. One that was opened earlier does
+// not show that a login that was refused since would do now.
+func (o *outage) succeed(fresh bool, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	known = o.circuit == open
+	o.worked = now
+	if o.login && !fresh {
+		return
+	}
+	o.failures, o.login, o.cause = 0, false, nil
+	o.become(closed)
+}
+
+// fail opens the circuit: there is no session. It reports whether the mail is not
+// to be blamed: that was known already, or the server has as many sessions as it
+// wants and works on those.
+func (o *outage) fail(e *smtp.Error, now time.Time) (blameless bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	known := o.circuit == open
+	if !known {
+		o.since = now
+	}
+	crowded := e.Reply.Temporary() && now.Sub(o.worked) < recently
 	o.failures++
-	o.cause = describe(e)
-	o.logins++
-	if !e.Login() {
-		o.logins = 0
+	if o.login = o.login || e.Login(); !o.login || e.Login() {
+		o.cause = describe(e)
 	}
-	switch {
-	case known:
-	case o.failures >= mostFailures, o.logins >= mostLogins:
-		o.circuit, o.since = open, now
-		o.turn()
-	default:
-		o.circuit = trial
-	}
-	return known
+	o.become(open)
+	return known || crowded
 }
 
 // describe says what is wrong with a server without what it said, which may hold
 // an address.
 func describe(e *smtp.Error) error {
-	if e.Reply.Code != 0 {
+	switch {
+	case e.Login() && e.Reply.Code == 0:
+		return errors.New("no OAuth2 access token is to be had: check the OAuth2 settings")
+	case e.Login():
+		return fmt.Errorf("the mail server refuses the login (reply %d %s): check SMTP_PASSWORD, or the OAuth2 settings", e.Reply.Code, e.Reply.Enhanced)
+	case e.Reply.Code != 0:
 		return fmt.Errorf("the mail server can't be used: %s: reply %d %s", e.Stage, e.Reply.Code, e.Reply.Enhanced)
 	}
 	return fmt.Errorf("the mail server can't be used: %s: %s", e.Stage, e.Cause())
@@ -160,72 +173,66 @@ func (p *pass) end() {
 	}
 }
 
+// errOutage keeps a mail from opening a session while the circuit is open.
+var errOutage = errors.New("the mail server can't be used")
+
 // probe opens a session now and then while the circuit is open, until ctx ends.
 func (w *Worker) probe(ctx context.Context) {
-	for {
-		open, turned := w.outage.isOpen()
-		if !open {
+	for ctx.Err() == nil {
+		isOpen, turned := w.outage.isOpen()
+		if !isOpen {
 			select {
 			case <-turned:
-				continue
 			case <-ctx.Done():
-				return
 			}
-		}
-		if !w.outageBegan() {
 			continue
 		}
-		if !w.recovered(ctx) {
-			return
+		told := false
+		for n := 0; isOpen && ctx.Err() == nil; n++ {
+			told = w.tell(told)
+			await(ctx, turned, w.outage.pause(n, rand.Float64()))
+			if isOpen, _ = w.outage.isOpen(); isOpen && ctx.Err() == nil {
+				isOpen = !w.reached(ctx)
+			}
 		}
-		w.outageEnded()
-	}
-}
-
-// recovered returns when the circuit is closed; false if ctx ends first.
-func (w *Worker) recovered(ctx context.Context) bool {
-	for n := 0; ; n++ {
-		_, turned := w.outage.isOpen()
-		select {
-		case <-time.After(w.outage.pause(n, rand.Float64())):
-		case <-turned:
-		case <-ctx.Done():
-			return false
-		}
-		if open, _ := w.outage.isOpen(); !open {
-			return true // a mail found a session meanwhile
-		}
-		err := w.sender.Probe(ctx)
-		if ctx.Err() != nil {
-			return false
-		}
-		if err == nil {
-			w.outage.succeed()
-			return true
-		}
-		if e, ok := errors.AsType[*smtp.Error](err); ok && e.Unreachable() {
-			w.outage.fail(e, w.queue.Now())
+		if told && !isOpen {
+			w.metrics.down.Set(0)
+			w.log.Info().Msg("mail server can be used again")
 		}
 	}
 }
 
-// pause returns how long to wait for the n-th probe: from five seconds to a
-// minute, and where logins are refused from one minute to a quarter of an hour.
+// reached reports whether a probe has found a session.
+func (w *Worker) reached(ctx context.Context) bool {
+	err := w.sender.Probe(ctx)
+	if err == nil {
+		w.outage.succeed(true, w.queue.Now())
+		return true
+	}
+	if e, ok := errors.AsType[*smtp.Error](err); ok && e.Unreachable() && ctx.Err() == nil {
+		w.outage.fail(e, w.queue.Now())
+	}
+	return false
+}
+
+// pause returns how long to wait for the n-th probe: from a second to a minute,
+// and where the login is refused, for servers lock accounts, from one minute to a
+// quarter of an hour.
 func (o *outage) pause(n int, fraction float64) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	first, most := 5*time.Second, time.Minute
-	if o.logins > 0 {
+	first, most := time.Second, time.Minute
+	if o.login {
 		first, most = time.Minute, 15*time.Minute
 	}
-	return jittered(min(most, first<<min(n, 8)), fraction)
+	return min(most, first<<min(n, 10)) + time.Duration(fraction*float64(first)/4)
 }
 
-// outageBegan tells of an outage; false if a mail has found a session meanwhile.
-func (w *Worker) outageBegan() bool {
+// tell tells of an outage, once, when it is one, and reports whether it is told.
+func (w *Worker) tell(told bool) bool {
 	problem := w.outage.problem()
-	if problem == nil {
-		return false
+	if told || problem == nil {
+		return told
 	}
 	w.metrics.down.Set(1)
 	w.log.Error().Err(problem).Msg("mail server can't be used")
@@ -233,9 +240,4 @@ func (w *Worker) outageBegan() bool {
 		w.giveUp(problem)
 	}
 	return true
-}
-
-func (w *Worker) outageEnded() {
-	w.metrics.down.Set(0)
-	w.log.Info().Msg("mail server can be used again")
 }

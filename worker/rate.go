@@ -75,7 +75,7 @@ func (r *rates) ahead(address string, ticket int) (int, <-chan struct{}) {
 // admit refuses a mail to an address that has got as many as it may get. Done is
 // called when the mail's end is recorded. The error is a [*delivery.Failure], or
 // says that it was not to be found out until the given time.
-func (w *Worker) admit(ctx context.Context, until time.Time, envelope []string) (done func(), err error) {
+func (w *Worker) admit(ctx context.Context, until time.Time, r delivery.Record, envelope []string) (done func(), err error) {
 	if !w.options.Policy.PerRecipient.Limited() {
 		return func() {}, nil
 	}
@@ -91,7 +91,7 @@ func (w *Worker) admit(ctx context.Context, until time.Time, envelope []string) 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(countingAtOnce)
 	for _, a := range addresses {
-		group.Go(func() error { return w.admitTo(ctx, a, ticket) })
+		group.Go(func() error { return w.admitTo(ctx, r, a, ticket) })
 	}
 	if err := group.Wait(); err != nil {
 		w.rates.free(addresses, ticket)
@@ -103,16 +103,19 @@ func (w *Worker) admit(ctx context.Context, until time.Time, envelope []string) 
 // admitTo returns nil if an address may get the mail with a ticket. A mail that is
 // on its way may be recorded already, and is counted twice then: what it takes
 // away is not refused, but waits for its end.
-func (w *Worker) admitTo(ctx context.Context, address string, ticket int) error {
+func (w *Worker) admitTo(ctx context.Context, r delivery.Record, address string, ticket int) error {
 	limit := w.options.Policy.PerRecipient
 	for {
 		ahead, freed := w.rates.ahead(address, ticket)
-		n, err := w.queue.Accepted(ctx, address, w.queue.Now().Add(-limit.Per))
+		now := w.queue.Now()
+		n, err := w.queue.Accepted(ctx, address, now.Add(-limit.Per))
+		n += r.Repeats(address, limit.Per, now)
+		w.state.counts(err)
 		switch {
 		case ctx.Err() != nil:
 			return errors.Join(ctx.Err(), err)
 		case err != nil:
-			w.log.Warn().Err(err).Msg("mails to one recipient are not counted, trying again")
+			w.log.Warn().Err(err).Msg("mails to one recipient can't be counted, trying again")
 			await(ctx, nil, countAgain)
 			continue
 		case n+ahead < limit.N:
@@ -120,10 +123,11 @@ func (w *Worker) admitTo(ctx context.Context, address string, ticket int) error 
 		case n >= limit.N:
 			return tooMany(limit, address)
 		}
-		select {
-		case <-freed:
-		case <-ctx.Done():
-			return ctx.Err()
+		for before := ahead; ahead == before; ahead, freed = w.rates.ahead(address, ticket) {
+			await(ctx, freed, limit.Per)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 		}
 	}
 }
@@ -131,7 +135,7 @@ func (w *Worker) admitTo(ctx context.Context, address string, ticket int) error 
 func tooMany(limit delivery.Rate, address string) *delivery.Failure {
 	return &delivery.Failure{
 		Class: delivery.Permanent, Phase: delivery.PhaseCompose,
-		Message: fmt.Sprintf("Error: Too many mails to one recipient: %d within %s are allowed (MAX_PER_RECIPIENT)", limit.N, limit.Per),
+		Message: fmt.Sprintf("Error: Too many mails to one recipient: %v are allowed (MAX_PER_RECIPIENT)", limit),
 		Explain: address + " has got as many as MAX_PER_RECIPIENT allows; find out what asks for so many, " +
 			"and if this one is still wanted set delivery.state to RETRY later, or raise the limit",
 	}

@@ -23,11 +23,12 @@ func (w *Worker) report(s delivery.Snapshot, e ending, c delivery.Change, took t
 	case e.released:
 		fact = "attempt handed back"
 	}
-	line.Str("doc", s.ID).
-		Int64("attempt", delivery.ReadRecord(s.Fields).Attempts+1).
-		Str("state", string(c.State)).
-		EmbedObject(waiting(c)).
-		Str("outcome", string(e.class())).
+	line = line.Str("doc", s.ID).Int64("attempt", delivery.ReadRecord(s.Fields).Attempts+1)
+	if err == nil {
+		line = line.Str("state", string(c.State)).EmbedObject(waiting(c))
+	}
+	line.
+		Str("outcome", outcomeOf(e, c)).
 		Dur("took", took).
 		EmbedObject(logged(e)).
 		Msg(fact)
@@ -63,13 +64,30 @@ func (l logged) MarshalZerologObject(line *zerolog.Event) {
 	if l.released {
 		return
 	}
+	l.recipients(line)
 	if l.Failure == nil {
-		line.Str("message_id", l.MessageID).Int("recipients", len(l.Recipients))
+		line.Str("message_id", l.MessageID)
 		return
 	}
-	line.Str("phase", string(l.Failure.Phase)).Int("code", l.Failure.Code).Str("enhanced", l.Failure.EnhancedCode)
+	line.Str("phase", string(l.Failure.Phase))
+	if l.Failure.Code != 0 {
+		line.Int("code", l.Failure.Code).Str("enhanced", l.Failure.EnhancedCode)
+	}
 	if cause, ok := errors.AsType[*smtp.Error](l.Failure.Err); ok {
 		line.Str("command", cause.Command).Str("cause", string(cause.Cause()))
+	}
+}
+
+// recipients writes how many the server accepted, deferred and refused.
+func (l logged) recipients(line *zerolog.Event) {
+	n := map[delivery.Status]int{}
+	for _, r := range l.Recipients {
+		n[r.Status]++
+	}
+	for _, status := range []delivery.Status{delivery.Accepted, delivery.Deferred, delivery.Rejected, delivery.Unsure} {
+		if n[status] > 0 {
+			line.Int(string(status), n[status])
+		}
 	}
 }
 
@@ -81,4 +99,19 @@ func (c waiting) MarshalZerologObject(line *zerolog.Event) {
 	if next, ok := c.Set["nextAttemptTime"].(time.Time); ok {
 		line.Time("next_attempt", next)
 	}
+}
+
+// outcomeOf returns the class that the record bears, or released.
+func outcomeOf(e ending, c delivery.Change) string {
+	if e.released {
+		return "released"
+	}
+	if outcome, ok := c.Set["outcome"].(delivery.Fields); ok {
+		class, _ := outcome["class"].(string)
+		return class
+	}
+	if e.Failure != nil { // nothing was written
+		return string(e.Failure.Class)
+	}
+	return string(delivery.Delivered)
 }

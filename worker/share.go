@@ -45,7 +45,8 @@ type share struct {
 	held    time.Time            // when this instance last kept its source waiting
 	waiting map[string]*left     // by the document's ID
 	room    chan struct{}        // closed and replaced when something is no longer left
-	some    chan struct{}        // holds one when something is left
+	some    chan struct{}        // holds one when something is left that a hand is needed for
+	lapsed  chan struct{}        // the same for what needs none
 }
 
 // left is a document that is left to others.
@@ -60,7 +61,7 @@ type left struct {
 func newShare(self string) *share {
 	return &share{
 		self: self, busy: map[string]time.Time{}, silent: map[string]bool{}, waiting: map[string]*left{},
-		room: make(chan struct{}), some: make(chan struct{}, 1),
+		room: make(chan struct{}), some: make(chan struct{}, 1), lapsed: make(chan struct{}, 1),
 	}
 }
 
@@ -68,9 +69,14 @@ func newShare(self string) *share {
 func (s *share) meet(heard map[string]time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, at := range heard {
-		if at.After(s.heard[id]) {
+	for id := range s.silent {
+		if at, there := heard[id]; !there || at.After(s.heard[id]) {
 			delete(s.silent, id)
+		}
+	}
+	for id := range s.busy {
+		if _, there := heard[id]; !there {
+			delete(s.busy, id)
 		}
 	}
 	s.heard = heard
@@ -186,17 +192,27 @@ func (s *share) tryLeave(d delivery.Snapshot, mendable bool, settled func(), now
 		}
 		before := known.settled
 		known.settled = func() { before(); settled() }
+		s.signal(mendable)
 		return nil, true
 	}
 	if len(s.waiting) >= maxWaiting {
 		return s.room, false
 	}
 	s.waiting[d.ID] = &left{since: now, version: d.UpdateTime, mendable: mendable, settled: settled}
+	s.signal(mendable)
+	return nil, true
+}
+
+// signal tells that something is left.
+func (s *share) signal(mendable bool) {
+	some := s.some
+	if mendable {
+		some = s.lapsed
+	}
 	select {
-	case s.some <- struct{}{}:
+	case some <- struct{}{}:
 	default:
 	}
-	return nil, true
 }
 
 // keptWaiting notes that this instance was too busy to take what its source had:

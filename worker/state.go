@@ -15,6 +15,7 @@ type state struct {
 	watchErr error     // why not
 	sweepErr error     // of the last sweep
 	auditErr error     // of the last audit
+	countErr error     // of the last count of mails to an address
 	heard    time.Time // when Firestore last answered
 	tally    Tally
 }
@@ -23,7 +24,7 @@ type state struct {
 type Tally struct {
 	Delivered int // ended in SUCCESS
 	Failed    int // ended in ERROR
-	Waiting   int // handed back, or wanted again by an operator
+	Waiting   int // handed back, due for another attempt, or wanted again by an operator
 	Unwritten int // of which Firestore did not take what happened
 }
 
@@ -39,7 +40,7 @@ func (w *Worker) Status() Status {
 	s := &w.state
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{Watching: s.watched, Heard: s.heard, Problem: errors.Join(s.watchErr, s.sweepErr, s.auditErr, w.outage.problem())}
+	return Status{Watching: s.watched, Heard: s.heard, Problem: errors.Join(s.watchErr, s.sweepErr, s.auditErr, s.countErr, w.outage.problem())}
 }
 
 // watch notes the state of the watch and returns what it was.
@@ -70,6 +71,12 @@ func (s *state) audited(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.auditErr = err
+}
+
+func (s *state) counts(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.countErr = err
 }
 
 func (s *state) note(to delivery.State) {

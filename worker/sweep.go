@@ -39,7 +39,7 @@ func (w *Worker) sweepOnce(ctx context.Context, by func(context.Context, func(co
 	if ctx.Err() != nil {
 		return
 	}
-	w.state.swept(w.queue.Now(), err)
+	w.state.swept(time.Now(), err)
 	if err != nil {
 		w.metrics.sweeps.WithLabelValues("failed").Inc()
 		w.log.Warn().Err(err).Msg("sweep failed, another follows")

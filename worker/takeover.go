@@ -39,19 +39,29 @@ func (w *Worker) attend(ctx context.Context, met chan<- struct{}) {
 }
 
 // takeOver takes documents that were left to others when their turn comes,
-// until ctx ends. While all hands are full it leaves those that need one: the
-// others are no busier.
+// until ctx ends. Those that need a hand are left as long as all are full: the
+// others are no busier. Those that need none don't wait for them.
 func (w *Worker) takeOver(ctx context.Context, take finder) {
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	loops.Go(func() {
+		w.takeDue(ctx, w.share.some, take, func() []string { return w.share.due(w.hands.free(), 0, w.queue.Now()) })
+	})
+	w.takeDue(ctx, w.share.lapsed, take, func() []string { return w.share.due(0, w.menders.free(), w.queue.Now()) })
+}
+
+// takeDue takes what is due, from when some tells that there is something.
+func (w *Worker) takeDue(ctx context.Context, some <-chan struct{}, take finder, due func() []string) {
 	for {
 		select {
-		case <-w.share.some:
+		case <-some:
 		case <-ctx.Done():
 			return
 		}
 		for n := 1; n > 0 && ctx.Err() == nil; n = w.share.count() {
 			await(ctx, nil, stagger/4)
 			var reads sync.WaitGroup
-			for _, id := range w.share.due(w.hands.free(), w.menders.free(), w.queue.Now()) {
+			for _, id := range due() {
 				reads.Go(func() { w.takeOne(ctx, id, take) })
 			}
 			reads.Wait()

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,13 +10,14 @@ import (
 	"postrider/delivery"
 )
 
-var (
-	// errOvertime ends an attempt whose time is over.
-	errOvertime = fmt.Errorf("the lease ends soon: %w", context.DeadlineExceeded)
+// errTakenOver ends an attempt whose claim belongs to somebody else.
+var errTakenOver = errors.New("another claim has the document")
 
-	// errTakenOver ends an attempt whose claim belongs to somebody else.
-	errTakenOver = errors.New("another claim has the document")
-)
+// overtime ends an attempt whose time is over.
+type overtime struct{}
+
+func (overtime) Error() string { return "ATTEMPT_TIMEOUT is over, or the lease was not renewed" }
+func (overtime) Unwrap() error { return context.DeadlineExceeded }
 
 // tenure is the time that an attempt has for a document: its lease less the
 // margin, which is renewed while the attempt goes on, up to Options.Attempt in
@@ -38,7 +38,7 @@ type tenure struct {
 	lease   delivery.Lease
 	over    bool
 
-	unbegun error // why begin has kept the mail from being sent; of the goroutine that sends
+	unbegun error // why the mail was kept from being sent; of the goroutine that sends
 }
 
 // limit is the context of an attempt whose deadline moves. It tells it as it is:
@@ -73,7 +73,7 @@ func (w *Worker) tenure(work context.Context, claimed delivery.Snapshot, lease d
 	left := t.limit.set(t.deadline(), now)
 	t.ctx, t.cut = context.WithCancelCause(work)
 	context.AfterFunc(t.limit, func() { t.cut(context.Cause(t.limit)) })
-	t.expiry = time.AfterFunc(left, func() { t.end(errOvertime) })
+	t.expiry = time.AfterFunc(left, func() { t.end(overtime{}) })
 	if t.deadline().Before(t.last) {
 		t.busy.Add(1)
 		t.due = time.AfterFunc(w.renewal(), t.renew)
@@ -115,7 +115,7 @@ func (t *tenure) renew() {
 	t.lease = lease
 	left := t.limit.set(t.deadline(), t.worker.queue.Now())
 	if !t.expiry.Reset(left) {
-		t.end(errOvertime) // the renewal came too late
+		t.end(overtime{}) // the renewal came too late
 		return
 	}
 	if t.deadline().Before(t.last) {
@@ -137,17 +137,25 @@ func (t *tenure) amend(change func(delivery.Record) delivery.Change) error {
 	return err
 }
 
+// open is called before a session is opened: not while the server can't be used.
+func (t *tenure) open() error {
+	if isOpen, _ := t.worker.outage.isOpen(); isOpen {
+		t.unbegun = errOutage
+	}
+	return t.unbegun
+}
+
 // begin is called with a session in hand, before the first command of the mail's
 // transaction; fresh says that the session was opened for it. An attempt that has
 // lost its time, as one whose process was stopped for a while, ends here.
 func (t *tenure) begin(fresh bool) error {
 	if fresh {
-		t.worker.outage.succeed()
+		t.worker.outage.succeed(true, t.worker.queue.Now())
 	}
 	switch {
 	case !t.worker.queue.Now().Before(t.limit.at.Load().common):
-		t.end(errOvertime)
-		t.unbegun = errOvertime
+		t.end(overtime{})
+		t.unbegun = overtime{}
 	case t.worker.options.Policy.RetryLapsed:
 		rise := t.sit()
 		t.unbegun = t.amend(delivery.Record.Sending)

@@ -185,6 +185,9 @@ func TestLostLeaseCutsTheMailBeforeItsDot(t *testing.T) {
 		if l := o.lease("a"); l.ID != "another" || !l.Expires.Equal(later) {
 			t.Errorf("the other's lease is %+v now", l)
 		}
+		if n := testutil.ToFloat64(o.metrics.unwritten); n > 0 || o.lines("error") > 0 {
+			t.Errorf("%v unwritten; the log: %s", n, o.log)
+		}
 		shut()
 	})
 }

@@ -54,8 +54,8 @@ func classOf(e *smtp.Error) delivery.Class {
 	switch {
 	case e.PossiblyAccepted:
 		return delivery.Unknown
-	case e.Temporary():
-		return delivery.Transient
+	case e.Temporary(), e.Unreachable():
+		return delivery.Transient // what is wrong with a server, or with the settings, is no fault of the mail
 	default:
 		return delivery.Permanent
 	}
@@ -161,22 +161,36 @@ func explain(e *smtp.Error, class delivery.Class) string {
 	if local := explainLocal(e); local != "" {
 		return local
 	}
-	switch e.Stage {
-	case smtp.StageConnect, smtp.StageGreeting, smtp.StageHello:
-		return "the mail server could not be used; check host and port in SMTP_CONNECTION_URI and whether the server is up, then set delivery.state to RETRY"
-	case smtp.StageTLS:
-		return "the mail server's encryption could not be used; check its certificate and the port, or TLS_OPTIONS, then set delivery.state to RETRY"
-	case smtp.StageAuth:
-		return "the mail server refused the login; check the user in SMTP_CONNECTION_URI and SMTP_PASSWORD, or the OAuth2 settings, then set delivery.state to RETRY"
-	case smtp.StageMail:
-		return "the mail server refused the sender; check 'from', or DEFAULT_FROM, and what this login may send as, then set delivery.state to RETRY"
-	case smtp.StageRcpt:
-		return "the mail server refused every recipient, see delivery.recipients; correct the addresses, then set delivery.state to RETRY"
+	if text := explainSession(e); text != "" {
+		return text
 	}
 	if class == delivery.Transient {
-		return "the mail server could not take the message now; set delivery.state to RETRY to try again"
+		if e.Stage == smtp.StageRcpt {
+			return "the mail server takes no mail for these recipients for now; its replies, see delivery.recipients, say why"
+		}
+		return "the mail server could not take the mail for now"
 	}
-	return "the mail server refused the message; its reply says why; change the message or ask the server's operator, then set delivery.state to RETRY"
+	switch e.Stage {
+	case smtp.StageMail:
+		return "the mail server refused the sender; check 'from', or DEFAULT_FROM, and what this login may send as"
+	case smtp.StageRcpt:
+		return "the mail server refused every recipient, see delivery.recipients; correct the addresses"
+	}
+	return "the mail server refused the message; its reply says why; change the message or ask the server's operator"
+}
+
+// explainSession returns the explanation of a session that could not be had; ""
+// for others.
+func explainSession(e *smtp.Error) string {
+	switch e.Stage {
+	case smtp.StageConnect, smtp.StageGreeting, smtp.StageHello:
+		return "the mail server could not be used; check host and port in SMTP_CONNECTION_URI and whether the server is up"
+	case smtp.StageTLS:
+		return "the mail server's encryption could not be used; check its certificate and the port, or TLS_OPTIONS"
+	case smtp.StageAuth:
+		return "the mail server refused the login; check the user in SMTP_CONNECTION_URI and SMTP_PASSWORD, or the OAuth2 settings"
+	}
+	return ""
 }
 
 // explainLocal returns the explanation of a mail that was refused here, before
@@ -190,7 +204,7 @@ func explainLocal(e *smtp.Error) string {
 	case errors.Is(e.Err, smtp.ErrNoStartTLS):
 		return "requireTLS is set in SMTP_CONNECTION_URI but the server offers no STARTTLS; use smtps:// or another port"
 	case errors.Is(e.Err, smtp.ErrInvalidAddress):
-		return "an address is too long, or has a control character or an angle bracket in it; correct it and set delivery.state to RETRY"
+		return "an address is too long, or has a control character or an angle bracket in it; correct it"
 	}
 	return ""
 }

@@ -26,19 +26,19 @@ func TestVerdictSaysWhatTheExtensionSays(t *testing.T) {
 	}{
 		"greeting refused": {
 			smtp.Error{Stage: smtp.StageGreeting, Reply: said(554, "554 no")},
-			delivery.Permanent,
+			delivery.Transient,
 			"Error: Invalid greeting. response=554 no: 554 no",
 		},
 		"greeting 421": {smtp.Error{Stage: smtp.StageGreeting, Reply: said(421, "421 later")}, delivery.Transient, "Error: Invalid greeting. response=421 later: 421 later"},
 		"another greeting": {
-			smtp.Error{Stage: smtp.StageGreeting, Reply: said(250, "250 hi")}, delivery.Permanent, "Error: Invalid greeting. response=250 hi: 250 hi",
+			smtp.Error{Stage: smtp.StageGreeting, Reply: said(250, "250 hi")}, delivery.Transient, "Error: Invalid greeting. response=250 hi: 250 hi",
 		},
 		"no greeting":     {smtp.Error{Stage: smtp.StageGreeting, Err: os.ErrDeadlineExceeded}, delivery.Transient, "Error: Greeting never received"},
 		"closed at once":  {smtp.Error{Stage: smtp.StageGreeting, Err: smtp.ErrClosed}, delivery.Transient, "Error: Unexpected socket close"},
 		"EHLO 421":        {smtp.Error{Stage: smtp.StageHello, Reply: said(421, "421 busy")}, delivery.Transient, "Error: Server terminates connection. response=421 busy: 421 busy"},
-		"login refused":   {smtp.Error{Stage: smtp.StageAuth, Reply: said(535, "535 no")}, delivery.Permanent, "Error: Invalid login: 535 no"},
-		"half a login":    {smtp.Error{Stage: smtp.StageAuth, Err: smtp.ErrMissingCredentials}, delivery.Permanent, `Error: Missing credentials for "PLAIN"`},
-		"starttls":        {smtp.Error{Stage: smtp.StageTLS, Reply: said(502, "502 what")}, delivery.Permanent, "Error: Error upgrading connection with STARTTLS: 502 what"},
+		"login refused":   {smtp.Error{Stage: smtp.StageAuth, Reply: said(535, "535 no")}, delivery.Transient, "Error: Invalid login: 535 no"},
+		"half a login":    {smtp.Error{Stage: smtp.StageAuth, Err: smtp.ErrMissingCredentials}, delivery.Transient, `Error: Missing credentials for "PLAIN"`},
+		"starttls":        {smtp.Error{Stage: smtp.StageTLS, Reply: said(502, "502 what")}, delivery.Transient, "Error: Error upgrading connection with STARTTLS: 502 what"},
 		"sender refused":  {smtp.Error{Stage: smtp.StageMail, Reply: said(553, "553 no")}, delivery.Permanent, "Error: Mail command failed: 553 no"},
 		"all refused":     {smtp.Error{Stage: smtp.StageRcpt, Reply: said(550, "550 gone"), Recipients: refused[1:]}, delivery.Permanent, "Error: Can't send mail - all recipients were rejected: 550 gone"},
 		"one deferred":    {smtp.Error{Stage: smtp.StageRcpt, Reply: said(550, "550 gone"), Recipients: refused}, delivery.Transient, "Error: Can't send mail - all recipients were rejected: 550 gone"},
@@ -59,7 +59,7 @@ func TestVerdictSaysWhatTheExtensionSays(t *testing.T) {
 		},
 		"bad certificate": {
 			smtp.Error{Stage: smtp.StageTLS, Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}},
-			delivery.Permanent,
+			delivery.Transient,
 			"Error: Can't encrypt the connection to the mail server: x509: certificate is not valid for any names, but wanted to match h",
 		},
 	}

@@ -26,7 +26,8 @@ type Finder interface {
 	// Watch tells w of every document that changes, repeatedly or not, until ctx
 	// ends.
 	Watch(ctx context.Context, w delivery.Watcher) error
-	// Sweep passes on every document that waits or is claimed.
+	// Sweep passes on every document that is due or claimed, and may pass on others
+	// that wait.
 	Sweep(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
 	// Claimed passes on every document that is claimed.
 	Claimed(ctx context.Context, found func(context.Context, delivery.Snapshot) error) error
@@ -41,9 +42,10 @@ type Record interface {
 	// Apply puts down a change if the document is still as it was, and returns
 	// it as it is then; else as it is, and delivery.ErrConflict, or ErrGone.
 	Apply(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error)
-	// Finish puts down what end makes of the record, if it still belongs to the
-	// claim in s; else delivery.ErrLeaseLost or ErrGone. It tries until ctx ends.
-	Finish(ctx context.Context, s delivery.Snapshot, end func(delivery.Record) delivery.Change) (delivery.Snapshot, error)
+	// Finish puts down what change makes of the record, the attempt's end or
+	// something on the way to it, if it still belongs to the claim in s; else
+	// delivery.ErrLeaseLost or ErrGone. It tries until ctx ends.
+	Finish(ctx context.Context, s delivery.Snapshot, change func(delivery.Record) delivery.Change) (delivery.Snapshot, error)
 	// Accepted counts the documents since a time whose mail was accepted for an
 	// address, which is in lower case.
 	Accepted(ctx context.Context, address string, since time.Time) (int, error)
@@ -194,7 +196,7 @@ type finder func(source context.Context, s delivery.Snapshot, settled func()) er
 func (w *Worker) finder(take finder) finder {
 	return func(source context.Context, s delivery.Snapshot, settled func()) error {
 		now := w.queue.Now()
-		w.state.hear(now)
+		w.state.hear(time.Now())
 		if !actionable(s, now) {
 			w.share.claimed(s, now)
 			settled()
@@ -219,7 +221,7 @@ func (w *Worker) taker(ctx, work context.Context) finder {
 		full := h.full()
 		mine, err := h.take(source, s, settled)
 		now := w.queue.Now()
-		w.state.hear(now)
+		w.state.hear(time.Now())
 		if full && h == w.hands {
 			w.share.keptWaiting(now)
 		}

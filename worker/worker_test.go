@@ -56,10 +56,10 @@ func (f composeFunc) Compose(ctx context.Context, doc delivery.Document, id stri
 
 type sendFunc func(ctx context.Context, m smtp.Mail) (smtp.Result, error)
 
-// Send has a session at once, as a pool with idle ones.
+// Send has a session at once.
 func (f sendFunc) Send(ctx, _ context.Context, m smtp.Mail) (smtp.Result, error) {
-	if err := m.Begin(true); err != nil {
-		return smtp.Result{}, &smtp.Error{Stage: smtp.StageMail, Err: err}
+	if err := (&server{}).have(ctx, m); err != nil {
+		return smtp.Result{}, err
 	}
 	return f(ctx, m)
 }
@@ -70,8 +70,8 @@ func (sendFunc) Probe(context.Context) error { return nil }
 type unanswered struct{ sendFunc }
 
 func (unanswered) Send(ctx, limit context.Context, m smtp.Mail) (smtp.Result, error) {
-	if err := m.Begin(true); err != nil {
-		return smtp.Result{}, &smtp.Error{Stage: smtp.StageMail, Err: err}
+	if err := (&server{}).have(context.Background(), m); err != nil {
+		return smtp.Result{}, err
 	}
 	<-limit.Done()
 	return smtp.Result{}, &smtp.Error{Stage: smtp.StageMessage, Err: context.Cause(limit), PossiblyAccepted: true}

@@ -27,7 +27,7 @@ const (
 	margin         = 3 * time.Second
 	attemptTimeout = 15 * time.Second
 	drainTimeout   = 2 * time.Second
-	slots          = 8 // SMTP_MAX_CONNECTIONS
+	slots          = 8 // CONCURRENCY and SMTP_MAX_CONNECTIONS: attempts at once
 )
 
 // plan is what one run does.

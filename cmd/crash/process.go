@@ -111,6 +111,6 @@ func (c *crew) environment(slot int, p *process) []string {
 		"LEASE_DURATION=" + seconds(lease), "LEASE_MARGIN=" + seconds(margin), "SWEEP_INTERVAL=1s", "AUDIT_INTERVAL=24h",
 		"ATTEMPT_TIMEOUT=" + seconds(attemptTimeout), "DRAIN_TIMEOUT=" + seconds(drainTimeout),
 		"MAX_ATTEMPTS=50", "RETRY_MIN_DELAY=1s", "RETRY_MAX_DELAY=3s", "RETRY_LAPSED=before-data",
-		"SMTP_MAX_CONNECTIONS=" + strconv.Itoa(slots), "CONCURRENCY=" + strconv.Itoa(2*slots),
+		"SMTP_MAX_CONNECTIONS=" + strconv.Itoa(slots), "CONCURRENCY=" + strconv.Itoa(slots),
 	}
 }

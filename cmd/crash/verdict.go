@@ -208,7 +208,7 @@ func (f facts) unanswered(id string) bool {
 }
 
 // excesses compares what was counted with the most that there can be: a worker
-// that dies leaves no more mails in doubt than it has connections, a connection
+// that dies leaves no more mails in doubt than it attempts at once, a connection
 // that is cut no more than one.
 func (f facts) excesses(t tally) []finding {
 	var all []finding

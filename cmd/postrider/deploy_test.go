@@ -189,7 +189,7 @@ func TestIndexesNameFieldsThatExist(t *testing.T) {
 		}
 		indexed[f.FieldPath] = slices.Contains(*f.Indexes, index{Order: "ASCENDING", QueryScope: "COLLECTION"})
 	}
-	if len(file.Indexes) != 1 || fmt.Sprint(file.Indexes[0]) != "{mail COLLECTION [{delivery.reached  CONTAINS} {delivery.endTime ASCENDING }]}" {
+	if len(file.Indexes) != 1 || fmt.Sprint(file.Indexes[0]) != "{mail COLLECTION [{delivery.reached  CONTAINS} {delivery.reachedTime ASCENDING }]}" {
 		t.Errorf("MAX_PER_RECIPIENT can't be counted by %v", file.Indexes)
 	}
 	for _, f := range file.Indexes[0].Fields {
@@ -212,7 +212,7 @@ func recordFields() []string {
 	r := delivery.Record{NextAttempt: now}
 	p := delivery.Policy{TTL: delivery.TTL{Unit: "day", Value: 1}, PerRecipient: delivery.Rate{N: 1, Per: time.Hour}}
 	claimed := r.Claimed(delivery.Lease{ID: "a", Expires: now}, p, now)
-	delivered := r.Ended(delivery.Attempt{}, p, 0, now)
+	delivered := r.Ended(delivery.Attempt{Recipients: []delivery.Recipient{{Status: delivery.Accepted}}}, p, 0, now)
 	var paths []string
 	for _, name := range append(claimed.Paths(), delivered.Paths()...) {
 		paths = append(paths, "delivery."+name)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"postrider/config"
+	"postrider/worker"
 	"postrider/worker/web"
 )
 
@@ -149,8 +150,18 @@ func (s *service) drain(ctx context.Context) error {
 	tally, err := s.worker.Drain(ctx)
 	stop()
 	err = errors.Join(err, group.Wait())
-	s.log.Info().Int("delivered", tally.Delivered).Int("failed", tally.Failed).Int("waiting", tally.Waiting).
-		Int("unwritten", tally.Unwritten).Bool("stopped", ctx.Err() != nil).Msg("drained")
+	return s.drained(ctx, tally, err)
+}
+
+// drained says what a drain came to. Err is why it ended before its time; ctx is
+// over if somebody has stopped it.
+func (s *service) drained(ctx context.Context, tally worker.Tally, err error) error {
+	line, said := s.log.Info(), "drained"
+	if err != nil && ctx.Err() == nil {
+		line, said = s.log.Error().Err(err), "drain ended early, documents may wait"
+	}
+	line.Int("delivered", tally.Delivered).Int("failed", tally.Failed).Int("waiting", tally.Waiting).
+		Int("unwritten", tally.Unwritten).Bool("stopped", ctx.Err() != nil).Msg(said)
 	if ctx.Err() != nil || err == nil && tally.Failed+tally.Waiting+tally.Unwritten > 0 {
 		return errFailed
 	}

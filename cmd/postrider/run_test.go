@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +13,10 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/rs/zerolog"
+
 	"postrider/smtp/smtptest"
+	"postrider/worker"
 )
 
 // get returns the code and the body that the program answers on path.
@@ -136,6 +141,41 @@ func TestDrainTellsByItsExitCodeWhetherAllWasSent(t *testing.T) {
 				t.Errorf("exit %d (%v), want %d\n%s", code, err, c.code, out)
 			}
 		})
+	}
+}
+
+// Who reads the last line only must not take for done what is not.
+func TestADrainThatEndsEarlySaysSo(t *testing.T) {
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	down := errors.New("the mail server is down")
+	for name, c := range map[string]struct {
+		ctx   context.Context
+		tally worker.Tally
+		err   error
+		want  error
+		says  []string
+	}{
+		"all sent":  {t.Context(), worker.Tally{Delivered: 2}, nil, nil, []string{`"severity":"INFO"`, `"message":"drained"`, `"delivered":2`}},
+		"some fail": {t.Context(), worker.Tally{Failed: 1}, nil, errFailed, []string{`"severity":"INFO"`, `"message":"drained"`, `"failed":1`}},
+		"an error": {
+			t.Context(),
+			worker.Tally{Delivered: 2, Waiting: 3},
+			down, down,
+			[]string{`"severity":"ERROR"`, `"message":"drain ended early, documents may wait"`, `"err":"the mail server is down"`, `"delivered":2`, `"waiting":3`},
+		},
+		"stopped": {stopped, worker.Tally{}, context.Canceled, errFailed, []string{`"severity":"INFO"`, `"stopped":true`}},
+	} {
+		var log strings.Builder
+		s := &service{log: newLogger(&log, zerolog.InfoLevel)}
+		if err := s.drained(c.ctx, c.tally, c.err); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+		for _, word := range c.says {
+			if !strings.Contains(log.String(), word) {
+				t.Errorf("%s: %s is not in %s", name, word, log.String())
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -57,12 +58,15 @@ func (p program) showDocument(ctx context.Context, q *queue.Queue, path, id stri
 	case asJSON:
 		return p.printJSON(s.Fields["delivery"], "  ")
 	}
-	page{p.out}.document(path, s)
+	page{p.out, q.Now()}.document(path, s)
 	return nil
 }
 
 // page is where a record is shown for people.
-type page struct{ out io.Writer }
+type page struct {
+	out io.Writer
+	now time.Time // by Firestore's clock
+}
 
 // document shows everything that the program writes into a record.
 func (p page) document(path string, s delivery.Snapshot) {
@@ -71,6 +75,7 @@ func (p page) document(path string, s delivery.Snapshot) {
 	switch {
 	case !delivery.Truthy(s.Fields["delivery"]):
 		p.line("state", "none: no worker has claimed it yet")
+		p.due(s)
 		return
 	case !ok:
 		p.line("state", "none: the delivery field is not a map, but "+shown(s.Fields["delivery"]))
@@ -83,21 +88,27 @@ func (p page) document(path string, s delivery.Snapshot) {
 	p.line("first seen", record["startTime"])
 	p.line("last ended", record["endTime"])
 	p.line("next attempt", record["nextAttemptTime"])
-	p.tried("retry", record["retry"])
-	p.tried("of late", record["recent"])
+	p.due(s)
+	p.tried("this series", "%[1]s attempts since %[2]s", record["retry"])
+	p.tried("counted", "by MAX_PER_DOCUMENT: %[1]s since %[2]s", record["recent"])
 	p.lease(record)
 	p.line("deletable", record["expireAt"])
 	p.line("error", record["error"])
 	p.line("outcome", verdict(outcome))
 	p.line("explanation", outcome["explain"])
+	of, last := earlier(record, outcome, info)
 	if outcome["class"] == string(delivery.Unknown) {
-		p.unknown(record, outcome)
+		p.unknown(s.Fields, record, outcome)
+		if record["recipients"] == nil {
+			p.line("as of", last)
+		}
 	} else {
+		p.line("as of", last)
 		p.line("Message-ID", or(outcome["messageId"], info["messageId"]))
 		p.line("response", info["response"])
 		p.conversation(outcome)
 	}
-	p.recipients(record, info)
+	p.recipients(record, info, of)
 }
 
 // line shows a value beside its name, unless there is none. Each of its further
@@ -122,10 +133,16 @@ func or(a, b any) any {
 
 // tried shows how many attempts there were since a time: of a mail that is tried
 // again by itself, or of the document.
-func (p page) tried(name string, v any) {
-	if f, ok := v.(delivery.Fields); ok {
-		p.line(name, fmt.Sprintf("attempts since %s: %s", orHyphen(f["since"]), orHyphen(f["attempts"])))
+func (p page) tried(name, text string, v any) {
+	f, ok := v.(delivery.Fields)
+	if !ok {
+		return
 	}
+	text = fmt.Sprintf(text, orHyphen(f["attempts"]), orHyphen(f["since"]))
+	if f["attempts"] == int64(1) {
+		text = strings.Replace(text, "1 attempts", "1 attempt", 1)
+	}
+	p.line(name, text)
 }
 
 // lease shows whose the document is, if it is somebody's.
@@ -134,6 +151,9 @@ func (p page) lease(record delivery.Fields) {
 		return
 	}
 	text := "until " + shown(record["leaseExpireTime"])
+	if t, ok := record["leaseExpireTime"].(time.Time); ok && !p.now.Before(t) {
+		text = "ended " + shown(t)
+	}
 	if id := shown(record["leaseId"]); id != "" {
 		text += ", ID " + id
 	}
@@ -155,30 +175,6 @@ func verdict(outcome delivery.Fields) string {
 	return oneLine(strings.TrimPrefix(text, ", "))
 }
 
-// unknown shows what is known of a mail whose fate is not, and what to do.
-func (p page) unknown(record, outcome delivery.Fields) {
-	why := "the whole message was sent, and the server's answer never came."
-	if outcome["phase"] == string(delivery.PhaseLease) {
-		why = "its worker ended, or lost Firestore, before it could record what became of it."
-	}
-	fmt.Fprintf(p.out, "\nWHETHER THIS MAIL WAS DELIVERED IS UNKNOWN: %s\n", why)
-	id := shown(outcome["messageId"])
-	p.line("Message-ID", or(id, "not recorded"))
-	p.conversation(outcome)
-	key := "this Message-ID"
-	if id == "" {
-		key = "a mail to these recipients"
-	}
-	switch record["state"] {
-	case string(delivery.Error):
-		p.line("what to do", "Look for "+key+" in the mail server's log, about the time of the attempt.\n"+
-			"If the server has taken the mail, leave the document as it is.\n"+
-			"If it has not, set delivery.state to RETRY: the mail is sent again, to all recipients.")
-	case string(delivery.Retry), string(delivery.Pending), string(delivery.Processing):
-		p.line("what to do", "Nothing: somebody has asked for the mail to be sent again. It may arrive twice.")
-	}
-}
-
 // conversation shows the last lines that were exchanged with the server.
 func (p page) conversation(outcome delivery.Fields) {
 	list, _ := outcome["conversation"].([]any)
@@ -189,9 +185,9 @@ func (p page) conversation(outcome delivery.Fields) {
 	}
 }
 
-// recipients shows what was said about each address. What the extension wrote
-// has lists only.
-func (p page) recipients(record, info delivery.Fields) {
+// recipients shows what was said about each address, and as of which attempt
+// unless it is the last one. What the extension wrote has lists only.
+func (p page) recipients(record, info delivery.Fields, of string) {
 	list, _ := record["recipients"].([]any)
 	if len(list) == 0 {
 		for _, name := range [...]string{"accepted", "rejected", "pending"} {
@@ -201,12 +197,19 @@ func (p page) recipients(record, info delivery.Fields) {
 		}
 		return
 	}
-	fmt.Fprintln(p.out, "\nrecipients")
+	heading := "recipients"
+	if of != "" {
+		heading += ", as of " + of
+	}
+	fmt.Fprintln(p.out, "\n"+heading)
 	for _, v := range list {
 		r, _ := v.(delivery.Fields)
-		reply := or(r["reply"], r["code"])
-		fmt.Fprintf(p.out, "  %-9s attempt %-3s %s  %s\n",
-			orHyphen(r["status"]), orHyphen(r["attempt"]), orHyphen(r["address"]), orHyphen(reply))
+		reply := shown(or(r["reply"], r["code"]))
+		if reply == "0" { // none
+			reply = ""
+		}
+		line := fmt.Sprintf("  %-9s attempt %-3s %s  %s", orHyphen(r["status"]), orHyphen(r["attempt"]), orHyphen(r["address"]), oneLine(reply))
+		fmt.Fprintln(p.out, strings.TrimRight(line, " "))
 	}
 }
 

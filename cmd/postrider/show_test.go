@@ -58,7 +58,7 @@ func newShelf(t *testing.T) *shelf {
 
 func (s *shelf) put(id string, record any) {
 	s.t.Helper()
-	doc := map[string]any{"to": "ada@rcpt.test"}
+	doc := map[string]any{"to": "ada@rcpt.test", "cc": []any{"ben@rcpt.test", "cy\x1b@rcpt.test\n  state"}, "bccUids": []any{"u1"}}
 	if record != nil {
 		doc["delivery"] = record
 	}
@@ -100,6 +100,9 @@ func golden(t *testing.T, name, got string) {
 
 func at(second int) time.Time { return time.Date(2026, 7, 1, 12, 0, second, 250_000_000, time.UTC) }
 
+// far is after whenever the tests run.
+func far(second int) time.Time { return at(second).AddDate(100, 0, 0) }
+
 func recipient(address, status string, attempt int64, reply string) delivery.Fields {
 	return delivery.Fields{"address": address, "status": status, "code": int64(250), "enhancedCode": "", "reply": reply, "attempt": attempt}
 }
@@ -119,7 +122,7 @@ func records() map[string]any {
 			},
 		},
 		"waiting": delivery.Fields{
-			"state": "PENDING", "attempts": int64(1), "startTime": at(0), "endTime": at(9), "nextAttemptTime": at(59), "leaseExpireTime": nil,
+			"state": "PENDING", "attempts": int64(1), "startTime": at(0), "endTime": at(9), "nextAttemptTime": far(59), "leaseExpireTime": nil,
 			"error":      "Error: Can't send mail - all recipients were rejected: 451 4.3.0 later",
 			"outcome":    delivery.Fields{"class": "transient", "phase": "rcpt", "code": int64(451), "enhancedCode": "4.3.0", "explain": "the server is busy; it is tried again"},
 			"retry":      delivery.Fields{"attempts": int64(1), "since": at(9), "id": "l-1"},
@@ -127,7 +130,7 @@ func records() map[string]any {
 			"recipients": []any{recipient("ada@rcpt.test", "pending", 1, "451 4.3.0 later")},
 		},
 		"processing": delivery.Fields{
-			"state": "PROCESSING", "attempts": int64(0), "startTime": at(0), "leaseExpireTime": at(59), "leaseId": "l-2", "leasePhase": "sending", "error": nil,
+			"state": "PROCESSING", "attempts": int64(0), "startTime": at(0), "leaseExpireTime": far(59), "leaseId": "l-2", "leasePhase": "sending", "error": nil,
 		},
 		"unknown": delivery.Fields{
 			"state": "ERROR", "attempts": int64(1), "startTime": at(0), "endTime": at(9), "error": "Error: Connection closed unexpectedly", "leaseExpireTime": nil,
@@ -143,6 +146,39 @@ func records() map[string]any {
 		"lapsed": delivery.Fields{
 			"state": "ERROR", "attempts": int64(0), "startTime": at(0), "error": delivery.LeaseExpired, "leaseExpireTime": at(59),
 			"outcome": delivery.Fields{"class": "unknown", "phase": "lease", "code": int64(0), "explain": "the worker that had claimed this document ended"},
+		},
+		"lapsed later": delivery.Fields{
+			"state": "ERROR", "attempts": int64(1), "startTime": at(0), "endTime": at(9), "leaseExpireTime": at(59),
+			"outcome": delivery.Fields{
+				"class": "unknown", "phase": "lease", "code": int64(0),
+				"explain": "ask the mail server's log (a Message-ID that is not the document's own begins with <LEASE-2@), then set delivery.state to RETRY to send it again",
+			},
+			"info":       delivery.Fields{"messageId": "<l-1@sender.test>", "response": "250 queued", "accepted": []any{"ada@rcpt.test"}},
+			"recipients": []any{recipient("ada@rcpt.test", "accepted", 1, "250 2.1.5 Ok")},
+		},
+		"lapsed unlisted": delivery.Fields{
+			"state": "ERROR", "attempts": int64(0), "error": delivery.LeaseExpired, "leaseExpireTime": at(59),
+			"outcome": delivery.Fields{"class": "unknown", "phase": "lease"},
+			"info":    delivery.Fields{"messageId": "<a@b.test>", "accepted": []any{"ada@rcpt.test"}},
+		},
+		"lapsed unseen": delivery.Fields{"state": "PROCESSING", "leaseExpireTime": at(59), "leaseId": "l-2"},
+		"due":           delivery.Fields{"state": "PENDING", "attempts": int64(1), "nextAttemptTime": at(59)},
+		"due at once":   delivery.Fields{"state": "RETRY", "nextAttemptTime": far(0)},
+		"unanswered": delivery.Fields{
+			"state": "ERROR", "attempts": int64(1), "outcome": delivery.Fields{"class": "unknown", "phase": "message"},
+			"recipients": []any{delivery.Fields{"address": "ada@rcpt.test", "status": "unknown", "code": int64(0), "reply": "", "attempt": int64(1)}},
+		},
+		"refused": delivery.Fields{
+			"state": "ERROR", "attempts": int64(3), "endTime": at(9), "error": "Error: Document was attempted too often (MAX_PER_DOCUMENT)",
+			"outcome":    delivery.Fields{"class": "permanent", "phase": "decode", "code": int64(0), "explain": "stop it"},
+			"recent":     delivery.Fields{"attempts": int64(3), "since": at(3)},
+			"info":       delivery.Fields{"messageId": "<l-1@sender.test>", "response": "250 queued", "accepted": []any{"ada@rcpt.test"}},
+			"recipients": []any{recipient("ada@rcpt.test", "accepted", 2, "250 2.1.5 Ok"), recipient("ben@rcpt.test", "rejected", 3, "550 no")},
+		},
+		"failed again": delivery.Fields{
+			"state": "ERROR", "attempts": int64(2), "outcome": delivery.Fields{"class": "permanent", "phase": "rcpt", "code": int64(550)},
+			"info":       delivery.Fields{"messageId": "<l-1@sender.test>", "response": "250 queued", "accepted": []any{"ada@rcpt.test"}},
+			"recipients": []any{recipient("ada@rcpt.test", "rejected", 2, "550 no")},
 		},
 		"again": delivery.Fields{
 			"state": "RETRY", "attempts": int64(1), "outcome": delivery.Fields{"class": "unknown", "phase": "message", "messageId": "<l-1@sender.test>"},
@@ -209,7 +245,7 @@ func TestShowPrintsTheRecord(t *testing.T) {
 // No line that a stranger smuggles in begins like one of the program's own.
 func TestShowSetsInForgedLines(t *testing.T) {
 	var out strings.Builder
-	page{&out}.document("mail/a\n  state         SUCCESS", delivery.Snapshot{Fields: delivery.Fields{"delivery": records()["hostile"]}})
+	page{&out, far(0)}.document("mail/a\n  state         SUCCESS", delivery.Snapshot{Fields: delivery.Fields{"delivery": records()["hostile"]}})
 	if strings.Contains(out.String(), "\n  state         SUCCESS") {
 		t.Errorf("%s", out.String())
 	}

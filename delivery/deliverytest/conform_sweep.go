@@ -57,7 +57,7 @@ func countsAccepted(t *testing.T, s Subject) {
 	since := s.Now().Truncate(time.Microsecond)
 	put := func(id string, ended time.Duration, reached ...any) {
 		f := in(delivery.Success)
-		f["delivery"].(delivery.Fields)["endTime"] = since.Add(ended)
+		f["delivery"].(delivery.Fields)["reachedTime"] = since.Add(ended)
 		f["delivery"].(delivery.Fields)["reached"] = reached
 		s.Put(id, f)
 	}

@@ -258,7 +258,7 @@ func (s *Store) Accepted(ctx context.Context, address string, since time.Time) (
 	err := s.each(ctx, func(context.Context, delivery.Snapshot) error { n++; return ctx.Err() }, func(snap delivery.Snapshot) bool {
 		record, _ := snap.Fields["delivery"].(delivery.Fields)
 		reached, _ := record["reached"].([]any)
-		end, ended := record["endTime"].(time.Time)
+		end, ended := record["reachedTime"].(time.Time)
 		return ended && !end.Before(since) && slices.Contains(reached, any(address))
 	})
 	return n, err

@@ -10,17 +10,17 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Accepted returns how many mails have reached an address, or may have, whose last
-// attempt has ended since a time by Firestore's clock: the documents that have the
-// address, which is in lower case, in delivery.reached. It is billed one read for
-// each thousand of them, one at least. It is the only query that needs an index of
+// Accepted returns how many documents there are whose mail has reached an address,
+// or may have, since a time by Firestore's clock: those that have the address,
+// which is in lower case, in delivery.reached, and delivery.reachedTime since then.
+// It is billed one read for each thousand of them, one at least. It is the only query that needs an index of
 // its own; where that is missing the error says so. Otherwise it fails when ctx
 // ends, or Firestore has not answered eight times.
 func (q *Queue) Accepted(ctx context.Context, address string, since time.Time) (int, error) {
 	query := q.mail.query()
 	query.Where = allOf(
 		where("delivery.reached", pb.StructuredQuery_FieldFilter_ARRAY_CONTAINS, &pb.Value{ValueType: &pb.Value_StringValue{StringValue: address}}),
-		where("delivery.endTime", pb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL, timeValue(since)),
+		where("delivery.reachedTime", pb.StructuredQuery_FieldFilter_GREATER_THAN_OR_EQUAL, timeValue(since)),
 	)
 	n, _, err := counter{q}.aggregate(ctx, query, nil, 0)
 	if status.Code(err) == codes.FailedPrecondition {

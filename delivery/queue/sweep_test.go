@@ -233,7 +233,7 @@ func TestAcceptedCostsOneRead(t *testing.T) {
 	defer stop()
 	for i := range 50 {
 		shelved{s, t}.Put(fmt.Sprint(i), delivery.Fields{"delivery": delivery.Fields{
-			"endTime": noon, "reached": []any{fmt.Sprintf("r%d@rcpt.test", i%5)},
+			"reachedTime": noon, "reached": []any{fmt.Sprintf("r%d@rcpt.test", i%5)},
 		}})
 	}
 	before := s.server.Usage().Reads
