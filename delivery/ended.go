@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -125,7 +126,7 @@ func (e *end) change(now time.Time) Change {
 		c.Remove = append(c.Remove, fieldRecipients)
 	}
 	if e.accepted > 0 || e.attempt.Failure == nil {
-		c.Set[fieldInfo] = info(or(e.attempt.MessageID, e.record.messageID), or(e.attempt.Response, e.record.response), e.all)
+		c.Set[fieldInfo] = info(cmp.Or(e.attempt.MessageID, e.record.messageID), cmp.Or(e.attempt.Response, e.record.response), e.all)
 	}
 	if p := e.policy.PerDocument; p.Limited() && (e.record.Attempts > 0 || e.record.Start.IsZero()) {
 		w := e.record.window(p.Per, now)
@@ -135,13 +136,6 @@ func (e *end) change(now time.Time) Change {
 		c.Set[fieldReached], c.Set[fieldReachedTime] = reached, stored(now)
 	}
 	return c
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // reached returns the addresses that have got the mail within the time of
