@@ -14,9 +14,6 @@ import (
 	"unicode"
 
 	"cloud.google.com/go/firestore"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"postrider/delivery"
 	"postrider/delivery/firestored"
@@ -40,8 +37,8 @@ func newShelf(t *testing.T) *shelf {
 	served := make(chan error, 1)
 	go func() { served <- firestored.New(firestored.Options{}).Serve(ctx, listener) }()
 	s := &shelf{t: t, host: listener.Addr().String()}
-	client, err := firestore.NewClient(t.Context(), "demo-shelf", option.WithEndpoint(s.host), option.WithoutAuthentication(),
-		option.WithTelemetryDisabled(), option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	t.Setenv("FIRESTORE_EMULATOR_HOST", s.host) // the client follows it, whatever else it is told
+	client, err := firestore.NewClient(t.Context(), "demo-shelf")
 	if err != nil {
 		t.Fatal(err)
 	}
