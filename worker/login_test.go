@@ -88,8 +88,9 @@ func manned(n, room int) (*office, *tap, *server) {
 }
 
 // A password that changes while many mails are in flight is tried again by those
-// at most whose sessions were being opened: neither by mails that wait for a
-// connection, nor because one that had its session before comes to its end.
+// whose sessions were being opened, and by as many at most who get their
+// connections before the first refusal is noted: neither by all mails that wait
+// for one, nor because one that had its session before comes to its end.
 func TestChangedPasswordIsNotTriedByEveryMailInFlight(t *testing.T) {
 	for name, c := range map[string]struct {
 		room, opening int // sessions at once, and at the moment being opened
@@ -133,7 +134,7 @@ func TestChangedPasswordIsNotTriedByEveryMailInFlight(t *testing.T) {
 				if !c.sending { // the tries under way began before
 					began = began.Add(-time.Second)
 				}
-				s.few(t, began, c.opening)
+				s.few(t, began, 2*c.opening)
 				if o.Status().Problem == nil {
 					t.Error("nobody is told")
 				}
