@@ -248,9 +248,6 @@ func (s *share) turn(id string, l *left, now time.Time) time.Time {
 	if len(before) == 0 {
 		return l.since
 	}
-	if l.mendable { // however busy the others are: it needs no hand, and is late already
-		return l.since.Add(time.Duration(len(before)) * stagger)
-	}
 	start := later(l.since, s.held)
 	for _, other := range before {
 		start = later(start, s.busy[other])

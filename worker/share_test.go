@@ -323,17 +323,3 @@ func TestTheDeadAreWaitedForOnce(t *testing.T) {
 		t.Error("who was heard of again has no rank")
 	}
 }
-
-// What needs no hand waits for nobody who is busy with something else.
-func TestLapsedLeaseWaitsForNoBusyInstance(t *testing.T) {
-	s, begin := newShare("me"), time.Now()
-	s.meet(map[string]time.Time{"other": begin})
-	d := other(s, true)
-	if left, _ := s.leave(t.Context(), time.Now, true, d, func() {}); !left {
-		t.Fatal("not left")
-	}
-	s.busy["other"], s.held = begin.Add(time.Second), begin.Add(time.Second)
-	if ids := s.due(0, 1, begin.Add(stagger+time.Second/10)); len(ids) != 1 {
-		t.Errorf("%v is due", ids)
-	}
-}
