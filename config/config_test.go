@@ -64,7 +64,7 @@ func TestDefaultsAreInOrder(t *testing.T) {
 	}
 	if c.Database != "(default)" || c.Port != 8080 || c.LogLevel != zerolog.InfoLevel || c.Concurrency != 64 ||
 		c.Lease != time.Minute || c.LeaseMargin != 10*time.Second || c.DrainTimeout != 8*time.Second ||
-		c.SweepInterval != 45*time.Second || c.Policy.TTL != (delivery.TTL{}) || c.MaxAttachmentBytes != 25<<20 ||
+		c.SweepInterval != 35*time.Second || c.Policy.TTL != (delivery.TTL{}) || c.MaxAttachmentBytes != 25<<20 ||
 		c.MaxAttachments != 100 || c.MaxMessageBytes != 35<<20 || c.AttachmentTimeout != 20*time.Second ||
 		c.TemplateTimeout != 2*time.Second {
 		t.Errorf("got %#v", c.settings)

@@ -139,7 +139,7 @@ func workerVariables() []Variable {
 		{Group: groupWorker, Name: "LEASE_DURATION", Default: "60s", Meaning: "How long a claimed document belongs to the instance that claimed it, 10s to 1h. An attempt that goes on renews it.", ours: true},
 		{Group: groupWorker, Name: "LEASE_MARGIN", Default: "10s", Meaning: "How long before the lease's end an attempt is over, unless the lease was renewed: time to write its outcome. At most half of LEASE_DURATION.", ours: true},
 		{Group: groupWorker, Name: "ATTEMPT_TIMEOUT", Default: "10m", Meaning: "How long one attempt may take in all, 1s to 1h. A mail server may take ten minutes for its final reply (RFC 5321 §4.5.3.2.6).", ours: true},
-		{Group: groupWorker, Name: "SWEEP_INTERVAL", Default: "45s", Meaning: "Between two searches for documents that wait or whose lease has lapsed, 1s to 10m.", ours: true},
+		{Group: groupWorker, Name: "SWEEP_INTERVAL", Default: "35s", Meaning: "Between two searches for documents that wait or whose lease has lapsed, 1s to 10m.", ours: true},
 		{Group: groupWorker, Name: "SOURCE", Default: "listen", Meaning: "How new documents come: listen, by a stream from Firestore; push, as events that Eventarc sends to POST /events.", ours: true},
 		{Group: groupWorker, Name: "EVENTS_AUDIENCE", Meaning: "With SOURCE=push: audience of the OIDC token that a caller of /events must show, as pushConfig.oidcToken.audience of the trigger's subscription has it. Leave it unset on Cloud Run, which asks by itself and takes the tokens' signatures off.", ours: true},
 		{Group: groupWorker, Name: "EVENTS_SERVICE_ACCOUNT", Private: true, Meaning: "Required with EVENTS_AUDIENCE: e-mail address of the trigger's service account, which the token must be of.", ours: true},
