@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"postrider/delivery"
@@ -109,6 +110,7 @@ var errUnclaimed = errors.New("document could not be claimed")
 // the document, not Firestore, that is the matter.
 func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot) (delivery.Snapshot, delivery.Lease, error) {
 	record, began := delivery.ReadRecord(s.Fields), time.Now()
+	var unanswered []string // leases
 	for {
 		now := w.queue.Now()
 		lease := delivery.Lease{ID: uuid(), Expires: now.Add(w.options.Lease)}
@@ -117,10 +119,13 @@ func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot) (delivery
 		claimed, err := w.queue.Apply(short, s, change)
 		timely := short.Err() == nil
 		cancel()
+		if errors.Is(err, delivery.ErrConflict) && slices.Contains(unanswered, delivery.ReadRecord(claimed.Fields).Lease.ID) {
+			claimed = w.disown(work, claimed) // Firestore has made an earlier claim after all
+		}
 		if err == nil || timely {
 			return claimed, lease, err
 		}
-		w.disown(work, s, change)
+		w.disown(work, delivery.Snapshot{ID: s.ID, Fields: change.AppliedTo(s.Fields)})
 		switch {
 		case ctx.Err() != nil:
 			return s, lease, err
@@ -130,26 +135,31 @@ func (w *Worker) claim(ctx, work context.Context, s delivery.Snapshot) (delivery
 		case time.Since(began) > 2*w.options.Lease:
 			return s, lease, fmt.Errorf("%w: %w", errUnclaimed, err)
 		}
+		unanswered = append(unanswered, lease.ID)
 	}
 }
 
 // lastWord is how long a worker that must stop tries to settle a claim.
 const lastWord = time.Second
 
-// disown hands back a claim that was asked for and never answered, in case
-// Firestore has made it all the same. It may make it late: nothing was sent under
-// it, so it is handed back even after the lease's end.
-func (w *Worker) disown(work context.Context, s delivery.Snapshot, c delivery.Change) {
+// disown hands back a claim that was asked for and not answered in time, if
+// Firestore has made it all the same, and returns the document as it is then.
+// Firestore may make it late: nothing was sent under it, so it is handed back
+// even after the lease's end.
+func (w *Worker) disown(work context.Context, claimed delivery.Snapshot) delivery.Snapshot {
 	parent, longest := work, w.options.Lease
 	if work.Err() != nil {
 		parent, longest = context.WithoutCancel(work), lastWord
 	}
 	ctx, cancel := context.WithTimeout(parent, longest)
 	defer cancel()
-	unanswered := delivery.Snapshot{ID: s.ID, Fields: c.AppliedTo(s.Fields)}
 	now := w.queue.Now()
-	_, err := w.queue.Finish(ctx, unanswered, func(r delivery.Record) delivery.Change { return r.Released(now) })
-	w.log.Warn().Str("doc", s.ID).AnErr("err", err).Msg("claim was not answered, handed back")
+	after, err := w.queue.Finish(ctx, claimed, func(r delivery.Record) delivery.Change { return r.Released(now) })
+	w.log.Warn().Str("doc", claimed.ID).AnErr("err", err).Msg("claim was not answered, handed back")
+	if err != nil {
+		return claimed
+	}
+	return after
 }
 
 // ending is how an attempt ended.
