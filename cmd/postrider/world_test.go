@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -49,6 +50,7 @@ type world struct {
 	random    *rand.Rand
 	sent      map[string]int // how often, by subject, which is the document's ID
 	instances []*instance
+	unwritten int // documents that an instance could not write
 
 	mood *mood // of a mail server that fails; nil for one that never does
 }
@@ -169,13 +171,21 @@ func (w *world) open(o worker.Options) *instance {
 }
 
 // log is where an instance logs: with -v among what the test says, for whoever
-// looks into a seed.
+// looks into a seed. It counts the documents of which an instance that had to end
+// did not hear any more whether Firestore had taken its claim.
 func (w *world) log(o worker.Options) zerolog.Logger {
-	if !testing.Verbose() {
-		return zerolog.Nop()
+	log := zerolog.New(io.Discard).Level(zerolog.ErrorLevel)
+	if testing.Verbose() {
+		log = zerolog.New(zerolog.ConsoleWriter{Out: w.t.Output(), NoColor: true, TimeFormat: "15:04:05.000"}).
+			With().Timestamp().Str("instance", o.Instance).Logger()
 	}
-	return zerolog.New(zerolog.ConsoleWriter{Out: w.t.Output(), NoColor: true, TimeFormat: "15:04:05.000"}).
-		With().Timestamp().Str("instance", o.Instance).Logger()
+	return log.Hook(zerolog.HookFunc(func(_ *zerolog.Event, _ zerolog.Level, fact string) {
+		if fact == "document could not be written" {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.unwritten++
+		}
+	}))
 }
 
 // run has an instance work until the world ends.
