@@ -86,8 +86,8 @@ func parseAddresses(list string, depth int) []mailbox {
 	if depth > maxGroupDepth {
 		return nil
 	}
-	if isPlainAddress(list) && isAddress(list) && !strings.ContainsAny(list, `"(),:;\`) {
-		return []mailbox{{address: list}} // what most lists are
+	if m, ok := parsePlain(list); ok {
+		return []mailbox{m}
 	}
 	var all []mailbox
 	tokens := scanAddresses(list)
@@ -103,6 +103,23 @@ func parseAddresses(list string, depth int) []mailbox {
 	}
 	return joinSplitNames(all)
 }
+
+// parsePlain reads what most lists are: an address, or a name without anything
+// special in it and an address in angle brackets.
+func parsePlain(list string) (mailbox, bool) {
+	name, address := "", list
+	if inside, ok := strings.CutSuffix(list, ">"); ok {
+		name, address, _ = strings.Cut(inside, "<")
+		if name = trimSpace(name); name == "" || hasControl(name) || strings.ContainsAny(name, "\t@"+specials) {
+			return mailbox{}, false
+		}
+	}
+	ok := isPlainAddress(address) && isAddress(address) && !strings.ContainsAny(address, specials)
+	return mailbox{name: name, address: address}, ok
+}
+
+// specials are the characters that mean something in an address list.
+const specials = `"(),:;\>`
 
 // joinSplitNames puts "Lovelace, Ada <ada@...>" together again: names without
 // an address belong to the named mailbox that follows them.

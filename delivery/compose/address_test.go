@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"mime"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -60,4 +61,28 @@ func readable(s string) string {
 		return s
 	}
 	return strings.TrimSpace(out)
+}
+
+// TestPlainAddressesAreReadLikeAllOthers reads mailboxes as such and as elements of
+// a list, in which nothing is plain.
+func TestPlainAddressesAreReadLikeAllOthers(t *testing.T) {
+	names := []string{"", "Ada", "Ada Lovelace ", " Ada  Lovelace", "J\u00f6rg", "O'Neil", "a.b", "\u00a0Ada", "<x", "x>", "a@b.c", "Ada\tL", "x\x01y", "a\"b", "a\\b", "a(b", "a:b", "a;b"}
+	addresses := []string{"ada@rcpt.test", "ada@rcpt.test ", " ada@rcpt.test", "Ada@Rcpt.Test", "ada@@rcpt.test", "ada", "@", "a b@rcpt.test", "<ada@rcpt.test", "ada@rcpt.test>", "a:b@c.test", ""}
+	plain := 0
+	for _, name := range names {
+		for _, address := range addresses {
+			for _, list := range []string{name + "<" + address + ">", name + address} {
+				if _, ok := parsePlain(list); ok {
+					plain++
+				}
+				got, want := parseAddresses(list, 0), parseAddresses(","+list, 0)
+				if !reflect.DeepEqual(got, want) && (len(got) > 0 || len(want) > 0) {
+					t.Errorf("%q: got %+v, want %+v", list, got, want)
+				}
+			}
+		}
+	}
+	if plain < 8 {
+		t.Errorf("only %d are plain", plain)
+	}
 }

@@ -9,36 +9,34 @@ import (
 	"postrider/delivery"
 )
 
-// loader reads the attachments of one document.
-type loader struct {
-	*Composer
-
-	where  string // the attachment's path in the document, for errors
-	budget int64  // bytes that may still be read for this document
-}
-
-// body is what an attachment contains: text of the document's own, or bytes.
+// body is what an attachment contains: text of the document's own, bytes, or a
+// file elsewhere.
 type body struct {
 	text   string
 	data   []byte
+	file   *file
 	isText bool
 }
 
 func (b body) size() int64 { return int64(len(b.text) + len(b.data)) }
 
+func (b body) facts() lineFacts {
+	if b.data != nil {
+		return factsOf(b.data)
+	}
+	return factsOf(b.text)
+}
+
 // attachments makes a part of each attachment.
-func (c *Composer) attachments(ctx context.Context, m content) ([]*node, error) {
+func (l *loader) attachments(ctx context.Context, m content) ([]*node, error) {
 	if len(m.Attachments) == 0 {
 		return nil, nil
 	}
-	if n := len(m.Attachments); n > c.options.MaxAttachments {
+	if n := len(m.Attachments); n > l.options.MaxAttachments {
 		return nil, refuse(delivery.PhaseAttachment,
-			fmt.Sprintf("%s has %d elements, at most %d are allowed (ATTACHMENT_MAX_COUNT)", m.where, n, c.options.MaxAttachments),
+			fmt.Sprintf("%s has %d elements, at most %d are allowed (ATTACHMENT_MAX_COUNT)", m.where, n, l.options.MaxAttachments),
 			"The limit is ATTACHMENT_MAX_COUNT. Send fewer attachments, or raise it.")
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.options.FetchTimeout)
-	defer cancel()
-	l := loader{Composer: c, budget: c.options.MaxMessageBytes}
 	nodes := make([]*node, len(m.Attachments))
 	for i, a := range m.Attachments {
 		l.where = m.where + "[" + strconv.Itoa(i) + "]"
@@ -54,10 +52,12 @@ func (c *Composer) attachments(ctx context.Context, m content) ([]*node, error) 
 // node makes a part of the attachment with the given index in its list.
 func (l *loader) node(ctx context.Context, a delivery.Attachment, index int) (*node, error) {
 	if a.Raw != "" {
-		text, err := l.entity("raw", a.Raw)
-		return &node{encoding: entity, text: text, cid: cleanCID(a.CID)}, err
+		n := &node{text: a.Raw, cid: cleanCID(a.CID)}
+		f := factsOf(a.Raw)
+		n.encode(entity, f)
+		return n, l.checkEntity("raw", f)
 	}
-	b, err := l.read(ctx, &a)
+	b, err := l.read(&a)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (l *loader) node(ctx context.Context, a delivery.Attachment, index int) (*n
 		return nil, err
 	}
 	l.describe(n, a, index)
-	if err := l.fill(n, a, b); err != nil {
+	if err := l.fill(ctx, n, a, b); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -116,59 +116,59 @@ func (l *loader) nameOf(source, contentType string, index int) string {
 	return strings.ToValidUTF8(name, "\uFFFD")
 }
 
-// fill gives the part its body, in an encoding that brings it over unharmed.
-func (l *loader) fill(n *node, a delivery.Attachment, b body) error {
-	switch {
-	case hasPrefixFold(n.contentType, "multipart/"):
+// fill gives the part its body, in an encoding that brings it over unharmed. Only
+// what base64 will not do for has to be looked at, and a file for it fetched.
+func (l *loader) fill(ctx context.Context, n *node, a delivery.Attachment, b body) error {
+	isMessage := hasPrefixFold(n.contentType, "message/")
+	wanted := strings.ToLower(trimSpace(a.TransferEncoding))
+	inText := wanted != "" && wanted != "base64" && hasPrefixFold(n.contentType, "text/")
+	if hasPrefixFold(n.contentType, "multipart/") {
 		return l.refuse("contentType", "is a multipart type, which an attachment cannot have",
 			"An attachment is one file. Give it the type of that file, or the whole entity, header included, as raw.")
-	case hasPrefixFold(n.contentType, "message/"):
+	}
+	if b.file != nil && (isMessage || inText) {
+		data, err := l.fetchWhole(ctx, b.file)
+		if err != nil {
+			return err
+		}
+		b = body{data: data}
+	}
+	n.text, n.data, n.file, n.encoding = b.text, b.data, b.file, inBase64
+	if isMessage {
 		return l.fillMessage(n, b)
 	}
-	n.text, n.data, n.encoding = b.text, b.data, inBase64
 	if b.isText && !isASCII(b.text) && isPlainText(n.contentType) {
 		n.contentType = string(appendStructured(nil, n.contentType, "text/plain", "charset"))
 		n.contentType += "; charset=utf-8"
 	}
-	wanted := strings.ToLower(trimSpace(a.TransferEncoding))
-	if wanted == "" || wanted == "base64" || b.size() == 0 || !hasPrefixFold(n.contentType, "text/") {
-		return nil
-	}
-	text := b.text + string(b.data)
-	n.encoding = quotedPrintable
-	if wanted != "quoted-printable" {
-		n.encoding = textEncoding(text)
-	}
-	if n.encoding != inBase64 {
-		n.text, n.data = text, nil
+	if inText && b.size() > 0 {
+		f := b.facts()
+		n.encode(f.encoding(), f)
+		if wanted == "quoted-printable" {
+			n.encode(quotedPrintable, f)
+		}
 	}
 	return nil
 }
 
-// fillMessage gives a message/* part its body, which may not be encoded (RFC
-// 2046 §5.2.1).
+// fillMessage gives a message/* part its encoding, which may be none (RFC 2046
+// §5.2.1).
 func (l *loader) fillMessage(n *node, b body) error {
-	text := b.text
-	if !b.isText {
-		text = string(b.data)
+	f := b.facts()
+	n.encode(sevenBit, f)
+	if f.eight {
+		n.encode(eightBit, f)
 	}
-	text, err := l.entity("content", text)
-	n.text, n.encoding = text, sevenBit
-	if !isASCII(text) {
-		n.encoding = eightBit
-	}
-	return err
+	return l.checkEntity("content", f)
 }
 
-// entity gives lines of an entity that travels as it is their CRLF, and
-// refuses what cannot travel so.
-func (l *loader) entity(field, text string) (string, error) {
-	f := factsOf(text)
-	if f.longest > maxLine || strings.IndexByte(text, 0) >= 0 {
-		return "", l.refuse(field, "has a line of more than 998 bytes or a NUL in it",
-			"A mail within a mail, and a raw entity, travel as they are, in lines that mail servers take (RFC 5321 §4.5.3.1.6). Attach it with contentType application/octet-stream, or encode it.")
+// checkEntity refuses an entity that cannot travel as it is.
+func (l *loader) checkEntity(field string, f lineFacts) error {
+	if f.longest <= maxLine && !f.nul {
+		return nil
 	}
-	return string(appendLines(make([]byte, 0, len(text)+len(text)/32+2), text)), nil
+	return l.refuse(field, "has a line of more than 998 bytes or a NUL in it",
+		"A mail within a mail, and a raw entity, travel as they are, in lines that mail servers take (RFC 5321 §4.5.3.1.6). Attach it with contentType application/octet-stream, or encode it.")
 }
 
 // headers returns an attachment's own header fields, without those that are

@@ -33,7 +33,7 @@ type Options struct {
 	MaxAttachmentBytes int64         // ATTACHMENT_MAX_BYTES: decoded size of one attachment
 	MaxAttachments     int           // ATTACHMENT_MAX_COUNT: attachments of one document
 	MaxMessageBytes    int64         // MAX_MESSAGE_BYTES: the whole message as it goes out
-	FetchTimeout       time.Duration // time for all fetches of one document together
+	FetchTimeout       time.Duration // time for all fetches of one document together, without waiting in Claim.Hold
 	MaxRecipients      int           // MAX_RECIPIENTS: addresses in one envelope, and UIDs of one document
 
 	// RecipientDomains (RECIPIENT_DOMAINS) are the domains that mail may be sent
@@ -75,10 +75,19 @@ type Templates interface {
 	Render(ctx context.Context, name string, data delivery.Fields) (render.Rendered, error)
 }
 
-// Claim is what makes one attempt's message its own.
+// Claim is what makes one attempt's message its own, and who grants it memory.
 type Claim struct {
 	ID   string    // the lease ID, a UUID: the left part of the Message-ID
 	Time time.Time // for the Date field
+
+	// Hold is told how many bytes of memory the mail needs in all, the document
+	// itself left out: attachments that had to be fetched whole, and the message
+	// that is being written. It is called before they are taken, with a larger
+	// number each time the mail grows, and at last with what Mail.Message takes. It
+	// may wait until there is room, and its error ends the composing. A mail that
+	// needs less than 64 KiB is not worth a call. It is never called twice at once.
+	// Nil grants all.
+	Hold func(ctx context.Context, bytes int) error
 }
 
 // Mail is a message ready to be sent.
@@ -138,7 +147,7 @@ func (c *Composer) Close() {
 
 // Compose makes the message that doc asks for. All that it needs from
 // elsewhere (users, templates, attachments) it gets within ctx. Errors are
-// *delivery.Failure.
+// *delivery.Failure, but for one of claim.Hold, which is wrapped.
 func (c *Composer) Compose(ctx context.Context, doc delivery.Document, claim Claim) (Mail, error) {
 	if err := c.checkTemplateOnly(doc); err != nil {
 		return Mail{}, err
@@ -166,27 +175,44 @@ func (c *Composer) Compose(ctx context.Context, doc delivery.Document, claim Cla
 	if err := c.checkDomains(to); err != nil {
 		return Mail{}, err
 	}
-	root, err := c.tree(ctx, content)
-	if err != nil {
-		return Mail{}, err
-	}
-	message, err := c.write(h, root, claim)
+	message, err := c.message(ctx, h, content, claim)
 	if err != nil {
 		return Mail{}, err
 	}
 	return Mail{From: h.sender, To: to, MessageID: h.messageID, Message: message}, nil
 }
 
-func (c *Composer) write(h header, root *node, claim Claim) ([]byte, error) {
-	w := writer{out: make([]byte, 0, h.size()+root.size()), boundary: boundaryOf(claim.ID)}
+// message writes the message. Files that it only has to encode are fetched last,
+// into their places in it.
+func (c *Composer) message(ctx context.Context, h header, m content, claim Claim) ([]byte, error) {
+	ctx, l := c.newLoader(ctx, m, claim)
+	defer l.close()
+	root, err := l.tree(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	size := h.size() + root.size()
+	if err := l.take(ctx, size); err != nil {
+		return nil, err
+	}
+	l.written = size
+	w := writer{out: make([]byte, 0, size), scratch: make([]byte, 0, 256), boundary: boundaryOf(claim.ID)}
 	w.message(h, root)
 	if w.err != nil {
 		return nil, w.err
 	}
-	if size := int64(len(w.out)); size > c.options.MaxMessageBytes {
+	out, err := l.fillGaps(ctx, w.out, w.gaps)
+	if err != nil {
+		return nil, err
+	}
+	if out[len(out)-1] != '\n' {
+		out = append(out, '\r', '\n')
+	}
+	if size := int64(len(out)); size > c.options.MaxMessageBytes {
 		return nil, tooLarge(size, c.options.MaxMessageBytes)
 	}
-	return w.out, nil
+	l.fetched, l.written = 0, cap(out)
+	return out, l.take(ctx, 0)
 }
 
 func (c *Composer) tooMany(n int) error {

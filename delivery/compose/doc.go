@@ -26,11 +26,15 @@
 //
 // MIME is written by this package (mime.go, encode.go), in one pass into one
 // buffer: go-mail's Msg has a fixed shape of tree that puts inline images
-// beside the alternatives and not with the HTML they belong to.
+// beside the alternatives and not with the HTML they belong to. Files to attach
+// come last: each is fetched into its place in the message and encoded as it
+// arrives, so that it is in memory once, and Claim.Hold has granted what it takes.
+// Only one whose lines decide on its encoding, or whose server does not tell its
+// size, is in memory as it is, too.
 //
 // Where to look: merge.go and users.go for what goes in, restrict.go for what may
-// not, address.go and
-// mailbox.go for address lists, header.go for header fields, tree.go for the
-// shape of the message, attachment.go, datauri.go, fetch.go and storage.go for
-// attachments, mediatypes.txt for file types.
+// not, address.go and mailbox.go for address lists, header.go for header fields,
+// tree.go for the shape of the message, attachment.go, source.go and datauri.go for
+// attachments, loader.go, file.go, fetch.go and storage.go for those from elsewhere,
+// mediatypes.txt for file types.
 package compose

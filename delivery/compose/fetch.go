@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -26,7 +25,7 @@ const maxRedirects = 5
 type fetcher struct {
 	allowed map[string]bool
 	public  *http.Transport // to public addresses only
-	open    *http.Transport // to allowed hosts
+	named   *http.Transport // to allowed hosts
 }
 
 func newFetcher(allowHosts []string) *fetcher {
@@ -36,7 +35,7 @@ func newFetcher(allowHosts []string) *fetcher {
 	}
 	guard := ssrf.New(ssrf.WithAnyPort())
 	f.public = newTransport(&net.Dialer{Timeout: 10 * time.Second, Control: guard.Safe})
-	f.open = newTransport(&net.Dialer{Timeout: 10 * time.Second})
+	f.named = newTransport(&net.Dialer{Timeout: 10 * time.Second})
 	return f
 }
 
@@ -60,7 +59,7 @@ func hostKey(host string) string {
 
 func (f *fetcher) close() {
 	f.public.CloseIdleConnections()
-	f.open.CloseIdleConnections()
+	f.named.CloseIdleConnections()
 }
 
 // Why a fetch came to nothing, beyond what net and http say.
@@ -80,10 +79,11 @@ type statusError struct {
 func (e *statusError) Error() string { return fmt.Sprintf("Invalid status code %d", e.code) }
 func (e *statusError) Unwrap() error { return errStatus }
 
-// fetch reads the file at address, of limit bytes at most. The caller's
-// headers go to that address only, and only if its host is allowed by name.
-func (f *fetcher) fetch(ctx context.Context, address string, headers []delivery.Header, limit int64) ([]byte, error) {
-	u, err := url.Parse(address)
+// open asks for a file. The caller's headers go to its own address only, and only if
+// its host is allowed by name.
+func (f *fetcher) open(ctx context.Context, wanted *file) (*http.Response, error) {
+	headers := wanted.headers
+	u, err := url.Parse(wanted.source)
 	if err != nil {
 		return nil, errAddress
 	}
@@ -97,7 +97,7 @@ func (f *fetcher) fetch(ctx context.Context, address string, headers []delivery.
 		}
 		location := resp.Header.Get("Location")
 		if !isRedirect(resp.StatusCode) || location == "" {
-			return readAll(resp, limit)
+			return resp, nil
 		}
 		_ = resp.Body.Close()
 		next, err := u.Parse(location)
@@ -135,7 +135,7 @@ func (f *fetcher) get(ctx context.Context, u *url.URL, headers []delivery.Header
 	}
 	transport := f.public
 	if f.allowed[hostKey(u.Hostname())] {
-		transport = f.open
+		transport = f.named
 	}
 	return transport.RoundTrip(req)
 }
@@ -149,43 +149,11 @@ func isRedirect(code int) bool {
 	return false
 }
 
-// readAll reads the body of an answer that has the file, and closes it.
-func readAll(resp *http.Response, limit int64) ([]byte, error) {
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
-		return nil, &statusError{resp.StatusCode}
-	}
-	if resp.ContentLength > limit {
-		return nil, errTooLarge
-	}
-	var data []byte
-	if resp.ContentLength > 0 {
-		data = make([]byte, 0, resp.ContentLength+512)
-	}
-	r := io.LimitReader(resp.Body, limit+1)
-	for {
-		if len(data) == cap(data) {
-			data = append(data, 0)[:len(data)]
-		}
-		n, err := r.Read(data[len(data):cap(data)])
-		data = data[:len(data)+n]
-		if int64(len(data)) > limit {
-			return nil, errTooLarge
-		}
-		if errors.Is(err, io.EOF) {
-			return data, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-}
-
 // fetchFailure says in a document what became of a fetch, without telling more
 // of the network than that.
-func (l *loader) fetchFailure(field string, err error) error {
+func (l *loader) fetchFailure(ctx context.Context, from *file, err error) error {
 	f := &delivery.Failure{Class: delivery.Permanent, Phase: delivery.PhaseAttachment, Err: err}
-	at := l.where + "." + field
+	at := from.where + "." + from.field
 	var status *statusError
 	var dns *net.DNSError
 	var known *delivery.Failure
@@ -208,7 +176,7 @@ func (l *loader) fetchFailure(field string, err error) error {
 		f.Message = "Error: " + at + " is not an address that can be fetched"
 		f.Explain = "The URL, or one it redirects to, is not a valid https: or http: URL with a host. Correct it."
 	case errors.Is(err, errHeaders):
-		f.Message = "Error: " + l.where + ".httpHeaders has a name or value that HTTP does not allow"
+		f.Message = "Error: " + from.where + ".httpHeaders has a name or value that HTTP does not allow"
 		f.Explain = "Names are single words of ASCII, values single lines (RFC 9110 §5). Correct them."
 	case isGuarded(err):
 		f.Message = "Error: " + at + " is not at a public address"
@@ -216,7 +184,7 @@ func (l *loader) fetchFailure(field string, err error) error {
 	case errors.As(err, &dns):
 		f.Class, f.Message = delivery.Transient, "Error: "+at+" has a host that cannot be found"
 		f.Explain = fmt.Sprintf("The host name %q could not be resolved. Check the URL.", dns.Name)
-	case isTimeout(err):
+	case isTimeout(err), isTimeout(context.Cause(ctx)):
 		f.Class, f.Message = delivery.Transient, "Error: "+at+" could not be fetched in time"
 		f.Explain = fmt.Sprintf("All attachments of a mail must be fetched within %s (ATTACHMENT_TIMEOUT).", l.options.FetchTimeout)
 	default:

@@ -31,6 +31,8 @@ type node struct {
 	encoding encoding
 	text     string // the body, if data is nil
 	data     []byte
+	file     *file // if not nil, the body, yet to be fetched; inBase64
+	wireSize int   // at least what a body takes that is here and not inBase64
 
 	multipart bool
 	children  []*node
@@ -42,14 +44,10 @@ func (n *node) size() int {
 	for _, f := range n.custom {
 		size += 16 + len(f.Name) + 2*len(f.Value)
 	}
-	body := len(n.text) + len(n.data)
-	switch n.encoding {
-	case inBase64:
-		size += base64Size(body)
-	case quotedPrintable:
-		size += body + body/2
-	default:
-		size += body + body/16
+	if n.encoding == inBase64 {
+		size += base64Size(len(n.text) + len(n.data))
+	} else {
+		size += n.wireSize
 	}
 	for _, c := range n.children {
 		size += c.size() + 80
@@ -64,7 +62,14 @@ type writer struct {
 	scratch  []byte // the value being written, before folding
 	boundary string
 	parts    int // multiparts so far
+	gaps     []gap
 	err      error
+}
+
+// gap is a place in a message where a file belongs.
+type gap struct {
+	at   int
+	file *file
 }
 
 // boundaryOf returns what the boundaries of a message begin with. It has a "="
@@ -75,7 +80,7 @@ func boundaryOf(claimID string) string {
 	return "=_" + idToken(claimID) + "_"
 }
 
-// message writes the whole message. It ends with CRLF.
+// message writes the whole message, with gaps for files.
 func (w *writer) message(h header, root *node) {
 	w.mailboxes("From", h.from)
 	w.mailboxes("Reply-To", h.replyTo)
@@ -91,15 +96,12 @@ func (w *writer) message(h header, root *node) {
 	w.field("Date", h.date)
 	w.field("MIME-Version", "1.0")
 	w.node(root)
-	if n := len(w.out); n < 2 || w.out[n-1] != '\n' {
-		w.out = append(w.out, '\r', '\n')
-	}
 }
 
 // node writes a part: its own header fields, an empty line, its body.
 func (w *writer) node(n *node) {
 	if n.encoding == entity {
-		w.out = append(w.out, n.text...)
+		w.out = appendLines(w.out, n.text)
 		return
 	}
 	boundary := ""
@@ -158,10 +160,14 @@ func (w *writer) partHeader(n *node, boundary string) {
 
 func (w *writer) body(n *node) {
 	switch {
+	case n.file != nil:
+		w.gaps = append(w.gaps, gap{len(w.out), n.file})
 	case n.encoding == inBase64 && n.data != nil:
 		w.out = appendBase64(w.out, n.data)
 	case n.encoding == inBase64:
 		w.out = appendBase64(w.out, n.text)
+	case n.encoding == quotedPrintable && n.data != nil:
+		w.out = appendQuotedPrintable(w.out, n.data)
 	case n.encoding == quotedPrintable:
 		w.out = appendQuotedPrintable(w.out, n.text)
 	case n.data != nil:

@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -14,13 +13,13 @@ import (
 // read returns what an attachment contains, from the first source it has:
 // path, href, content. A data: URI's type becomes the attachment's if it has
 // none, and its path and href, which are no name, are cleared.
-func (l *loader) read(ctx context.Context, a *delivery.Attachment) (body, error) {
+func (l *loader) read(a *delivery.Attachment) (body, error) {
 	field, source := "path", a.Path
 	if source == "" {
 		field, source = "href", a.Href
 	}
 	if source != "" {
-		b, contentType, err := l.open(ctx, field, source, a.HTTPHeaders)
+		b, contentType, err := l.open(field, source, a.HTTPHeaders)
 		if contentType != "" {
 			a.ContentType = firstOf(a.ContentType, contentType)
 			a.Path, a.Href = "", ""
@@ -33,7 +32,7 @@ func (l *loader) read(ctx context.Context, a *delivery.Attachment) (body, error)
 	case []byte:
 		return body{data: v}, l.limit("content", int64(len(v)))
 	case delivery.Fields:
-		return l.nested(ctx, v)
+		return l.nested(v)
 	}
 	if isAbsent(a.Content) {
 		return l.decode("", a.Encoding)
@@ -43,10 +42,10 @@ func (l *loader) read(ctx context.Context, a *delivery.Attachment) (body, error)
 }
 
 // nested reads content that is a map with path or href.
-func (l *loader) nested(ctx context.Context, content delivery.Fields) (body, error) {
+func (l *loader) nested(content delivery.Fields) (body, error) {
 	for _, field := range []string{"href", "path"} {
 		if source, _ := content[field].(string); source != "" {
-			b, _, err := l.open(ctx, "content."+field, source, headersOf(content["httpHeaders"]))
+			b, _, err := l.open("content."+field, source, headersOf(content["httpHeaders"]))
 			return b, err
 		}
 	}
@@ -86,35 +85,29 @@ func kindOf(v any) string {
 	return "what it is"
 }
 
-// open reads a URL. The type is that of a data: URI, else empty. Anything that
-// is no URL would be the path of a local file, and those are never read.
-func (l *loader) open(ctx context.Context, field, source string, headers []delivery.Header) (body, string, error) {
+// open reads a URL, or says which file it is. The type is that of a data: URI,
+// else empty. Anything that is no URL would be the path of a local file, and
+// those are never read.
+func (l *loader) open(field, source string, headers []delivery.Header) (body, string, error) {
 	scheme, _, ok := strings.Cut(source, ":")
 	scheme = strings.ToLower(trimSpace(scheme))
 	if !ok || len(scheme) < 2 || strings.ContainsAny(scheme, `/\. `) {
 		scheme = "file"
 	}
-	var data []byte
-	var err error
 	switch scheme {
 	case "data":
 		d, err := l.dataURI(field, source)
 		return body{data: d.data}, d.contentType, err
-	case "http", "https":
-		data, err = l.fetcher.fetch(ctx, trimSpace(source), headers, l.cap())
-	case "gs":
-		data, err = l.storage.read(ctx, trimSpace(source), l.cap())
+	case "http", "https", "gs":
+		return body{file: &file{
+			where: l.where, field: field, source: trimSpace(source), headers: headers, stored: scheme == "gs",
+		}}, "", nil
 	case "file":
 		return body{}, "", l.refuse(field, "names a local file, and those are never read",
 			"Postrider does not read files of the machine it runs on, for any document. Put the content into the document, or give an https: or gs: URL.")
-	default:
-		return body{}, "", l.refuse(field, fmt.Sprintf("has the scheme %.20q, which is not supported", scheme),
-			"Attachments come from https:, http:, gs: and data: URLs.")
 	}
-	if err != nil {
-		return body{}, "", l.fetchFailure(field, err)
-	}
-	return body{data: data}, "", nil
+	return body{}, "", l.refuse(field, fmt.Sprintf("has the scheme %.20q, which is not supported", scheme),
+		"Attachments come from https:, http:, gs: and data: URLs.")
 }
 
 // cap is how much may be read for the attachment at hand.

@@ -61,9 +61,9 @@ func (s *storage) connect(ctx context.Context) (*http.Client, error) {
 	return client, nil
 }
 
-// read returns the object that a gs:// URL names, of limit bytes at most.
-func (s *storage) read(ctx context.Context, source string, limit int64) ([]byte, error) {
-	_, name, _ := strings.Cut(source, "//")
+// open asks for the object that a gs:// URL names.
+func (s *storage) open(ctx context.Context, wanted *file) (*http.Response, error) {
+	_, name, _ := strings.Cut(wanted.source, "//")
 	bucket, object, _ := strings.Cut(name, "/")
 	if bucket == "" || object == "" || strings.Trim(bucket, ".") == "" || strings.Trim(object, ".") == "" {
 		return nil, errAddress
@@ -92,5 +92,5 @@ func (s *storage) read(ctx context.Context, source string, limit int64) ([]byte,
 			fmt.Sprintf("gs://%s/%s cannot be read: status %d", bucket, object, resp.StatusCode),
 			"The object does not exist, or the service may not read it. Check its name, and that the service account has the role roles/storage.objectViewer on the bucket.")
 	}
-	return readAll(resp, limit)
+	return resp, nil
 }

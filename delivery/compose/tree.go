@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxPlainText is up to which size text is looked at whether it can travel as
@@ -24,8 +25,8 @@ const maxPlainText = 128 << 10
 // Multiparts with only one child are left out, and with no HTML there is
 // nothing a cid could belong to. A lone attachment is the whole message; a
 // message with nothing in it is an empty text.
-func (c *Composer) tree(ctx context.Context, m content) (*node, error) {
-	attachments, err := c.attachments(ctx, m)
+func (l *loader) tree(ctx context.Context, m content) (*node, error) {
+	attachments, err := l.attachments(ctx, m)
 	if err != nil {
 		return nil, err
 	}
@@ -77,19 +78,30 @@ func multipart(contentType string, children []*node) *node {
 	return &node{contentType: contentType, multipart: true, children: children}
 }
 
-// textNode makes a part of a text: as it is if its lines are short and ASCII,
-// else in the encoding that suits it better.
+// textNode makes a part of a text.
 func textNode(contentType, text string) *node {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	return &node{contentType: contentType, text: text, encoding: textEncoding(text)}
+	f := factsOf(text)
+	if f.eight && !utf8.ValidString(text) {
+		text = strings.ToValidUTF8(text, "\uFFFD")
+		f = factsOf(text)
+	}
+	n := &node{contentType: contentType, text: text}
+	n.encode(f.encoding(), f)
+	return n
 }
 
-func textEncoding(text string) encoding {
-	f := factsOf(text)
+// encode sets the encoding of a body of these lines.
+func (n *node) encode(e encoding, f lineFacts) {
+	n.encoding, n.wireSize = e, f.wireSize(e)
+}
+
+// encoding is how text travels: as it is if its lines are short and ASCII, else in
+// the encoding that suits it better.
+func (f *lineFacts) encoding() encoding {
 	switch {
-	case !f.eight && !f.control && !f.bareCR && f.longest <= maxFolded && len(text) <= maxPlainText:
+	case !f.eight && !f.control && !f.bareCR && f.longest <= maxFolded && f.size <= maxPlainText:
 		return sevenBit
-	case prefersQ(text) || f.bareCR:
+	case f.prefersQ() || f.bareCR:
 		return quotedPrintable
 	}
 	return inBase64

@@ -18,6 +18,11 @@
 // mails that ask for it, and rendering is bounded in time, memory, depth and
 // size.
 //
+// Engines share nothing that a render would wait for: each mail that asks for a
+// template gets an engine of its own for as long as it takes, and as many render at
+// once as there are engines (Options.Instances). An engine compiles a template when
+// it first renders it, and keeps it until the template's document changes.
+//
 // Reading order: templates.go (the type and its methods), content.go (what a
 // Replace brings), pool.go and engine.go (the engines and their limits),
 // glue.js (the part that runs inside), encode.go (Firestore's values on their

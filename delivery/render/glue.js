@@ -70,6 +70,18 @@ var postrider = (function () {
     return name in value;
   };
 
+  // Handlebars sets up a template for each rendering: above all it wraps every
+  // helper in a function of its own, which takes longer than a short template. Here
+  // helpers and options are always the same, so once will do. Only the partials may
+  // have been left otherwise, by an inline partial in a rendering that failed.
+  globalThis.postriderAgain = function (options, container, env) {
+    if (options.partial || !container.hooks) {
+      return false;
+    }
+    container.partials = env.partials;
+    return true;
+  };
+
   // Firestore's values, as far as a template can see the Admin SDK's classes:
   // own properties are shown, members of the prototype are not.
   class Timestamp {

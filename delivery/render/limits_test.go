@@ -3,6 +3,7 @@ package render
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,30 @@ func TestAnEndedContextStopsARenderInProgress(t *testing.T) {
 		t.Errorf("cause: %v", errors.Unwrap(err))
 	}
 	wantText(t, tpl, "good", "fine")
+}
+
+// TestRendersDoNotWaitForEachOther hangs if they do.
+func TestRendersDoNotWaitForEachOther(t *testing.T) {
+	l := limits{timeout: 24 * time.Hour, memory: maxMemoryBytes, output: maxOutputLength}
+	tpl := openLimited(t, l, map[string]delivery.Fields{
+		"endless": {"text": endless},
+		"good":    {"text": "fine"},
+	})
+	tpl.pool = newPool(2, l)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := tpl.Render(ctx, "endless", thousand())
+		ended <- err
+	}()
+	for len(tpl.pool.slots) == 0 {
+		runtime.Gosched()
+	}
+	for range 20 {
+		wantText(t, tpl, "good", "fine")
+	}
+	cancel() // without it the other would go on for a day
+	wantFailure(t, <-ended, delivery.Transient, "Error: Rendering of template 'endless' was cut short.")
 }
 
 func TestRecursionIsAnErrorOfThatTemplate(t *testing.T) {
@@ -244,12 +269,12 @@ func TestTheEngineHasNoWayOut(t *testing.T) {
 // TestScriptFitsHandlebars fails when a newer handlebars.js no longer has the
 // expressions that are replaced.
 func TestScriptFitsHandlebars(t *testing.T) {
-	for _, expression := range []string{"!(name in obj)", "var SourceNode = undefined;", "var result = parent[propertyName];"} {
+	for _, expression := range []string{"!(name in obj)", "var SourceNode = undefined;", "var result = parent[propertyName];", "if (!options.partial) {"} {
 		if n := strings.Count(handlebarsSource, expression); n != 1 {
 			t.Errorf("%d times %s", n, expression)
 		}
 	}
-	for _, name := range []string{"postriderIn(", "postriderGet(", "postriderSourceNode;"} {
+	for _, name := range []string{"postriderIn(", "postriderGet(", "postriderSourceNode;", "if (postriderAgain(options, container, env))"} {
 		if !strings.Contains(script(), name) {
 			t.Errorf("no %s", name)
 		}

@@ -173,6 +173,20 @@ func TestPartialsBelongToOneField(t *testing.T) {
 	}
 }
 
+func TestAFailedRenderLeavesNoInlinePartialBehind(t *testing.T) {
+	tpl := open(t, render.Options{Instances: 1}, map[string]delivery.Fields{
+		"p": {"partial": true, "text": "outer"},
+		"t": {"text": `{{> p}}{{#each list}}{{#*inline "p"}}inner{{/inline}}{{> p}}{{> (lookup this "none")}}{{/each}}`},
+	})
+	if _, err := tpl.Render(t.Context(), "t", delivery.Fields{"list": []any{delivery.Fields{"none": "none"}}}); err == nil {
+		t.Error("the template must fail with an element in the list")
+	}
+	r, err := tpl.Render(t.Context(), "t", delivery.Fields{})
+	if err != nil || *r.Text != "outer" {
+		t.Errorf("got %v, %v, want the partial as it is registered", r.Text, err)
+	}
+}
+
 func TestEditsAndDeletionsTakeEffect(t *testing.T) {
 	const lost = "Error: The partial p could not be found"
 	docs := map[string]delivery.Fields{
