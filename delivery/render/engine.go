@@ -168,12 +168,34 @@ func (e *engine) close() {
 // render renders t, of c, with encoded data. After an error the engine is
 // spent: it was stopped in the middle of something.
 func (e *engine) render(ctx context.Context, c *content, t *template, data string) (output, error) {
-	stop := context.AfterFunc(ctx, e.vm.Interrupt)
+	over, quiet := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(quiet)
+		e.interrupt(over)
+	})
 	out, err := e.renderUntilStopped(c, t, data)
-	if !stop() || err != nil {
-		e.spent = true
+	close(over)
+	interrupted := !stop()
+	if interrupted {
+		<-quiet
 	}
+	e.spent = e.spent || interrupted || err != nil
 	return out, err
+}
+
+// interrupt stops the engine, and again until over is closed: a call that begins
+// only then knows nothing of it.
+func (e *engine) interrupt(over <-chan struct{}) {
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for {
+		e.vm.Interrupt()
+		select {
+		case <-over:
+			return
+		case <-again.C:
+		}
+	}
 }
 
 func (e *engine) renderUntilStopped(c *content, t *template, data string) (output, error) {
