@@ -87,7 +87,7 @@ func TestCredentialsStayHomeUnlessTheConnectionIsSafe(t *testing.T) {
 		}
 		o.Port = s.Port()
 		set := o.settle()
-		raw, err := dial(t.Context(), &set)
+		raw, _, err := new(addresses).dial(t.Context(), &set)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestMailWithoutCredentialsNeedsNoTLS(t *testing.T) {
 	t.Parallel()
 	s := sink(t, smtptest.Behaviour{})
 	set := Options{Host: "127.0.0.1", Port: s.Port()}.settle()
-	raw, err := dial(t.Context(), &set)
+	raw, _, err := new(addresses).dial(t.Context(), &set)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,8 +99,8 @@ func TestTheCallerIsAskedBeforeASessionIsOpenedAndOnce(t *testing.T) {
 	m := letter()
 	m.Open = func() error {
 		asked++
-		if n := s.Stats().Connections; n != before || len(p.slots) != 1 {
-			t.Errorf("when it is asked there are %d connections, want %d; %d slots are taken", n, before, len(p.slots))
+		if n := s.Stats().Connections; n != before || inUse(p) != 1 {
+			t.Errorf("when it is asked there are %d connections, want %d; %d slots are taken", n, before, inUse(p))
 		}
 		return nil
 	}
@@ -153,8 +153,8 @@ func TestAMailForWhichNoSessionMayBeOpenedLeavesNoTrace(t *testing.T) {
 		if !errors.Is(err, errLeaseLost) || e.Unreachable() || e.Login() || e.PossiblyAccepted || e.Recipients != nil {
 			t.Errorf("%s: %+v", what, e)
 		}
-		if n := s.Stats().Connections; n != connections || len(p.slots) != 0 {
-			t.Errorf("%s: %d connections, want %d; %d slots are taken", what, n, connections, len(p.slots))
+		if n := s.Stats().Connections; n != connections || inUse(p) != 0 {
+			t.Errorf("%s: %d connections, want %d; %d slots are taken", what, n, connections, inUse(p))
 		}
 	}
 	refuse("with no session", 0)

@@ -31,6 +31,8 @@ type conn struct {
 	caller leash // ends what the caller stops; it is let go at the final dot
 	limit  leash // ends everything when the attempt's time is over
 
+	left func() // called when it is closed; nil for none
+
 	mu sync.Mutex // taken to set a deadline on raw: no operation begins unseen by a cut
 }
 
@@ -229,4 +231,10 @@ func (c *conn) loopback() bool {
 
 // close drops the connection. TLS's close alert is not sent: nobody waits for
 // it, and it could block.
-func (c *conn) close() { _ = c.raw.Close() }
+func (c *conn) close() {
+	_ = c.raw.Close()
+	if c.left != nil {
+		c.left()
+		c.left = nil
+	}
+}

@@ -24,17 +24,34 @@ func TestASessionSpoiledAtAnyByteTellsTheTruth(t *testing.T) {
 	} {
 		for _, kind := range []smtptest.Kind{smtptest.Cut, smtptest.Reset, smtptest.Stall, smtptest.Split} {
 			for name, d := range map[string]smtptest.Direction{"to server": smtptest.ToServer, "to client": smtptest.ToClient} {
-				t.Run(what+"/"+kind.String()+"/"+name, func(t *testing.T) { spoilEveryByte(t, b, kind, d) })
+				t.Run(what+"/"+kind.String()+"/"+name, func(t *testing.T) { spoilEveryByte(t, b, false, kind, d) })
 			}
 		}
 	}
 }
 
-func spoilEveryByte(t *testing.T, b smtptest.Behaviour, kind smtptest.Kind, d smtptest.Direction) {
-	total := spoil(t, b, smtptest.Fault{}) // of a whole session
+// The third mail waits for the one connection while the second is sent, so that
+// its envelope travels with that one's message.
+func TestASessionThatLooksAheadSpoiledAtAnyByteTellsTheTruth(t *testing.T) {
+	b := smtptest.Behaviour{
+		Rcpt:    map[string]smtptest.Replies{"bad@rcpt.test": {"550-5.1.1 no\n550 5.1.1 such"}},
+		DataEnd: smtptest.Replies{"250-2.0.0 well\n250 2.0.0 ada@rcpt.test"},
+	}
+	for _, kind := range []smtptest.Kind{smtptest.Cut, smtptest.Reset, smtptest.Stall, smtptest.Split} {
+		for name, d := range map[string]smtptest.Direction{"to server": smtptest.ToServer, "to client": smtptest.ToClient} {
+			t.Run(kind.String()+"/"+name, func(t *testing.T) { spoilEveryByte(t, b, true, kind, d) })
+		}
+	}
+}
+
+func spoilEveryByte(t *testing.T, b smtptest.Behaviour, ahead bool, kind smtptest.Kind, d smtptest.Direction) {
+	total := spoil(t, b, ahead, smtptest.Fault{}) // of a whole session
 	step := 1
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		step = 7
+	case ahead && kind == smtptest.Stall:
+		step = 3 // each takes a while
 	}
 	slots := make(chan struct{}, 48)
 	var wg sync.WaitGroup
@@ -42,15 +59,16 @@ func spoilEveryByte(t *testing.T, b smtptest.Behaviour, kind smtptest.Kind, d sm
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			spoil(t, b, smtptest.Fault{Kind: kind, Direction: d, After: n, Times: 1})
+			spoil(t, b, ahead, smtptest.Fault{Kind: kind, Direction: d, After: n, Times: 1})
 		})
 	}
 	wg.Wait()
 }
 
-// spoil sends two mails through a proxy with a fault, and compares what the
-// client believes with what the server has. It returns the bytes that passed.
-func spoil(t *testing.T, b smtptest.Behaviour, f smtptest.Fault) [2]int {
+// spoil sends two mails through a proxy with a fault, or three of which the last
+// one waits for the second, and compares what the client believes with what the
+// server has. It returns the bytes that passed.
+func spoil(t *testing.T, b smtptest.Behaviour, ahead bool, f smtptest.Fault) [2]int {
 	s, err := smtptest.Start(b)
 	if err != nil {
 		t.Error(err)
@@ -64,21 +82,20 @@ func spoil(t *testing.T, b smtptest.Behaviour, f smtptest.Fault) [2]int {
 	}
 	defer x.Close()
 	x.SetFault(f)
-	p, err := NewPool(Options{Host: "127.0.0.1", Port: x.Port(), Name: "client.test"})
+	p, err := NewPool(Options{Host: "127.0.0.1", Port: x.Port(), Name: "client.test", MaxConnections: 1})
 	if err != nil {
 		t.Error(err)
 		return [2]int{}
 	}
 	defer p.Close()
-	begun := map[string]int{}
-	for _, id := range []string{"one", "two"} {
-		m := letter("ada@rcpt.test", "bad@rcpt.test")
-		m.Envelope.From = id + "@sender.test"
-		m.Message = []byte("Subject: " + id + "\r\n\r\n.dot\r\n")
+	send := func(id string, begin func()) {
+		begun := 0
+		m := spoilable(id)
 		m.Begin = func(bool) error {
-			if begun[id]++; begun[id] > 1 || announced(s, m.Envelope.From) > 0 {
-				t.Errorf("%+v: mail %s begins for the %d. time, MAIL has come %d times", f, id, begun[id], announced(s, m.Envelope.From))
+			if begun++; begun > 1 || announced(s, m.Envelope.From) > 0 {
+				t.Errorf("%+v: mail %s begins for the %d. time, MAIL has come %d times", f, id, begun, announced(s, m.Envelope.From))
 			}
+			begin()
 			return nil
 		}
 		d := 30 * time.Second
@@ -87,12 +104,55 @@ func spoil(t *testing.T, b smtptest.Behaviour, f smtptest.Fault) [2]int {
 		}
 		r, err := sendInTime(t, f, p, d, m)
 		checkTruth(t, f, id, r, err, arrivals(s, string(m.Message)))
-		if n := announced(s, m.Envelope.From); n > 0 && begun[id] == 0 {
+		if n := announced(s, m.Envelope.From); n > 0 && begun == 0 {
 			t.Errorf("%+v: MAIL has come %d times for mail %s, which has not begun", f, n, id)
 		}
 	}
+	send("one", func() {})
+	var third sync.WaitGroup
+	started := !ahead
+	send("two", func() {
+		if ahead {
+			started = true
+			gone := make(chan struct{})
+			third.Go(func() {
+				defer close(gone)
+				send("six", func() {})
+			})
+			await(t, p, "the third is in line, or has given up", func() bool {
+				select {
+				case <-gone:
+					return true
+				default:
+					return len(p.line) == 1
+				}
+			})
+		}
+	})
+	third.Wait()
+	if !started {
+		send("six", func() {})
+	}
 	p.Close()
+	checkEnvelopes(t, f, s)
 	return [2]int{x.Passed(smtptest.ToServer), x.Passed(smtptest.ToClient)}
+}
+
+// spoilable is a mail whose message says whose it is.
+func spoilable(id string) Mail {
+	m := letter("ada@rcpt.test", "bad@rcpt.test")
+	m.Envelope.From = id + "@sender.test"
+	m.Message = []byte("Subject: " + id + "\r\n\r\n.dot\r\n")
+	return m
+}
+
+// checkEnvelopes asserts that every message came under its own envelope.
+func checkEnvelopes(t *testing.T, f smtptest.Fault, s *smtptest.Server) {
+	for _, tx := range s.Transactions() {
+		if tx.Data != nil && !strings.HasPrefix(string(tx.Data), "Subject: "+tx.Mail[1:4]+"\r\n") {
+			t.Errorf("%+v: %q came as %q", f, tx.Data, tx.Mail)
+		}
+	}
 }
 
 // sendInTime sends m, and fails the test if that outlasts its limit d by so
@@ -148,7 +208,7 @@ func checkTruth(t *testing.T, f smtptest.Fault, id string, r Result, err error, 
 	if e.PossiblyAccepted && (e.Stage != StageMessage || e.Temporary() || e.Unreachable()) {
 		t.Errorf("%+v: mail %s: %v", f, id, err)
 	}
-	checkConversation(t, e, "one@sender.test", "two@sender.test", "ada@rcpt.test", "bad@rcpt.test")
+	checkConversation(t, e, "one@sender.test", "two@sender.test", "six@sender.test", "ada@rcpt.test", "bad@rcpt.test")
 	if f.Kind == smtptest.Split || f.Kind == smtptest.None {
 		t.Errorf("%+v: mail %s: %v", f, id, err)
 	}

@@ -2,6 +2,9 @@ package smtp
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -23,69 +26,137 @@ type Mail struct {
 	// and Send's error wraps it. Nil for none.
 	Open func() error
 
-	// Begin is called with a session in hand, immediately before the first command
-	// of the transaction: at most once, even if the mail is tried again on another
-	// connection. Fresh says that the session was opened for this mail; one that was
-	// kept may turn out to be dead. While it runs, a connection is in use. If it
-	// returns an error, nothing of the mail is sent, and Send's error wraps it. Nil
-	// for none.
+	// NoSession is called, at most once, when a session could not be had for the
+	// mail, with the error that Send returns: see [Error.Unreachable]. It returns
+	// before the connection's place is given to the next mail, whose Open can go by
+	// what it has done. Nil for none.
+	NoSession func(e *Error)
+
+	// Begin is called before the first command of the transaction, at most once,
+	// even if the mail is tried again on another connection: with a session in hand,
+	// or, where the mail still waits for one, when a session at work is about to take
+	// its envelope along (see [Lookahead]). Such a mail may yet have to wait, and its
+	// Send may end with ErrBusy though it has begun. Fresh says that the session was
+	// opened for this mail; one that was kept, or is at work, may turn out to be dead.
+	// While it runs, a connection may be in use. If it returns an error, nothing of the
+	// mail is sent, and Send's error wraps it. Nil for none.
 	Begin func(fresh bool) error
 }
 
 // outgoing is a Mail made ready before the first command goes out.
 type outgoing struct {
+	survey
+	message   []byte // the caller's
+	lines     []byte // the message as it travels, without the final dot; see encode
 	from      string
 	to        []string
 	addresses []string               // Envelope.To, for the result
-	body      []byte                 // dot-stuffed, final dot included
-	size      int                    // bytes of the message, dots not doubled (RFC 1870 §5)
-	eightBit  bool                   // a byte of the message is not ASCII
 	utf8      bool                   // an address is not ASCII (RFC 6531)
 	open      func() error           // nil if none is to be called
+	noSession func(*Error)           // nil if none is to be called
 	begin     func(fresh bool) error // nil if none is to be called, or none any more
 }
 
-// prepare checks m's envelope. The message is encoded later: see
-// [outgoing.encode].
+// prepare checks m's envelope and looks at its message. The message is encoded
+// later: see [outgoing.encode].
 func prepare(m Mail) (*outgoing, *Error) {
 	from, to, err := m.Envelope.wire()
 	if err != nil {
 		return nil, err
 	}
-	o := &outgoing{from: from, to: to, addresses: m.Envelope.To, open: m.Open, begin: m.Begin}
-	o.utf8 = !isASCII(from)
+	o := &outgoing{
+		survey: look(m.Message), message: m.Message,
+		from: from, to: to, addresses: m.Envelope.To, utf8: !isASCII(from),
+		open: m.Open, noSession: m.NoSession, begin: m.Begin,
+	}
 	for _, a := range to {
 		o.utf8 = o.utf8 || !isASCII(a)
 	}
 	return o, nil
 }
 
-// encode makes body, size and eightBit from message, into buf if that is large
-// enough.
-func (o *outgoing) encode(message, buf []byte) {
-	o.body, o.size = stuff(buf[:0], message)
-	o.eightBit = false
-	for _, b := range message {
-		if b >= 0x80 {
-			o.eightBit = true
-			break
-		}
+// start asks the caller, once, whether the mail may begin.
+func (o *outgoing) start(fresh bool) *Error {
+	begin := o.begin
+	o.begin = nil
+	if begin == nil {
+		return nil
 	}
+	if err := begin(fresh); err != nil {
+		return &Error{Stage: StageMail, Err: fmt.Errorf("%w: %w", errCaller, err)}
+	}
+	return nil
 }
 
-// stuff appends message to dst as it travels after DATA: every line ends in
-// CRLF, a dot that begins a line is doubled, and a lone dot ends it all (RFC
-// 5321 §4.5.2). The size is that of the message without the dots added.
-func stuff(dst, message []byte) (body []byte, size int) {
-	start := len(dst)
-	if need := start + len(message) + len(message)/32 + 16; cap(dst) < need {
-		dst = append(make([]byte, 0, need), dst...)
+// encode makes lines from the message: in buf if that is large enough, or the
+// message itself if it needs no change.
+func (o *outgoing) encode(buf []byte) {
+	if o.asIs {
+		o.lines = o.message
+		return
 	}
-	dots := 0
+	o.lines = stuff(buf[:0], o.message, o.size+o.dots)
+}
+
+// survey is what one look at a message tells.
+type survey struct {
+	size     int  // bytes once every line ends in CRLF, dots not doubled (RFC 1870 §5)
+	dots     int  // lines that begin with one; a line after a bare CR is not counted
+	eightBit bool // a byte is not ASCII
+	asIs     bool // it travels as it is: lines end in CRLF, and none begins with a dot
+}
+
+// look surveys a message in one pass, line by line.
+func look(message []byte) survey {
+	s := survey{size: len(message), asIs: true}
+	for rest := message; len(rest) > 0; {
+		missing := 0 // of the line's CRLF
+		line, after, whole := bytes.Cut(rest, []byte{'\n'})
+		if !whole {
+			missing++
+		}
+		text := bytes.TrimSuffix(line, []byte{'\r'})
+		if len(text) == len(line) {
+			missing++
+		}
+		if bytes.IndexByte(text, '\r') >= 0 {
+			missing += bytes.Count(text, []byte{'\r'}) // each ends a line of its own
+		}
+		if len(line) > 0 && line[0] == '.' {
+			s.dots++
+		}
+		s.size += missing
+		s.asIs = s.asIs && missing == 0
+		s.eightBit = s.eightBit || !isPlain(text)
+		rest = after
+	}
+	s.asIs = s.asIs && s.dots == 0
+	return s
+}
+
+// isPlain says that every byte is ASCII, looking at eight at a time.
+func isPlain(b []byte) bool {
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.LittleEndian.Uint64(b)&0x8080808080808080 != 0 {
+			return false
+		}
+	}
+	for _, c := range b {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// stuff appends message to dst as it travels after DATA, without the lone dot
+// that ends it: every line ends in CRLF, and a dot that begins a line is doubled
+// (RFC 5321 §4.5.2). It makes room for so many bytes at once.
+func stuff(dst, message []byte, room int) []byte {
+	dst = slices.Grow(dst, room)
 	line := func(l []byte) {
 		if len(l) > 0 && l[0] == '.' {
 			dst = append(dst, '.')
-			dots++
 		}
 		dst = append(dst, l...)
 		dst = append(dst, '\r', '\n')
@@ -103,6 +174,5 @@ func stuff(dst, message []byte) (body []byte, size int) {
 		}
 		message = rest
 	}
-	size = len(dst) - start - dots
-	return append(dst, '.', '\r', '\n'), size
+	return dst
 }

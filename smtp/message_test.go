@@ -24,9 +24,40 @@ func TestStuff(t *testing.T) {
 		"CR before CRLF":          {"a\r\r\n", "a\r\n\r\n.\r\n", 5},
 		"begins with a line feed": {"\n.", "\r\n..\r\n.\r\n", 5},
 	} {
-		body, size := stuff(nil, []byte(c.in))
-		if string(body) != c.out || size != c.size {
-			t.Errorf("%s: got %q, %d", what, body, size)
+		body, s := travelling([]byte(c.in))
+		if string(body) != c.out || s.size != c.size {
+			t.Errorf("%s: got %q, %+v", what, body, s)
+		}
+	}
+}
+
+// travelling is a message as it goes out, final dot included.
+func travelling(message []byte) ([]byte, survey) {
+	o := outgoing{survey: look(message), message: message}
+	o.encode(nil)
+	return append(bytes.Clone(o.lines), ".\r\n"...), o.survey
+}
+
+func TestAMessageThatNeedsNoChangeIsNotCopied(t *testing.T) {
+	for what, c := range map[string]struct {
+		message string
+		asIs    bool
+	}{
+		"CRLF lines":      {"a\r\nb.\r\n\r\n", true},
+		"nothing":         {"", true},
+		"eight bits":      {"a\xff\r\n", true},
+		"a leading dot":   {"a\r\n.b\r\n", false},
+		"no final CRLF":   {"a\r\nb", false},
+		"a bare LF":       {"a\nb\r\n", false},
+		"a bare CR":       {"a\rb\r\n", false},
+		"a dot after all": {strings.Repeat("a line\r\n", 1000) + ".\r\n", false},
+	} {
+		m := []byte(c.message)
+		o := outgoing{survey: look(m), message: m}
+		o.encode(nil)
+		same := len(m) == len(o.lines) && (len(m) == 0 || &m[0] == &o.lines[0])
+		if same != c.asIs || o.eightBit != strings.Contains(c.message, "\xff") {
+			t.Errorf("%s: %+v, the same memory: %v", what, o.survey, same)
 		}
 	}
 }
@@ -34,7 +65,14 @@ func TestStuff(t *testing.T) {
 func FuzzStuff(f *testing.F) {
 	f.Add([]byte("a\r\n.\r\nb"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		body, size := stuff(nil, in)
+		body, s := travelling(in)
+		size := s.size
+		if s.asIs != bytes.Equal(in, body[:len(body)-3]) || s.eightBit == isASCII(string(in)) {
+			t.Fatalf("%q: %+v", in, s)
+		}
+		if n := len(stuff(nil, in, 0)); n != len(body)-3 || n < size+s.dots {
+			t.Fatalf("%q: %+v, %d bytes travel", in, s, n)
+		}
 		if bytes.Index(append([]byte("\r\n"), body...), []byte("\r\n.\r\n")) != len(body)-3 {
 			t.Fatalf("%q ends early: %q", in, body)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -20,6 +19,19 @@ const (
 	Opportunistic StartTLS = iota // where the server offers it
 	Required                      // always; a server that refuses is an error
 	Ignore                        // never
+)
+
+// Pipelining is how much is sent without waiting for a reply, to a server that
+// offers PIPELINING (RFC 2920).
+type Pipelining int
+
+// The ways to pipeline.
+const (
+	// Lookahead sends an envelope at once, and along with the end of the message
+	// before it if the mail waited for a connection: see the package comment.
+	Lookahead    Pipelining = iota
+	EnvelopeOnly            // an envelope at once, after the reply to the message before it
+	NoPipelining            // one command at a time
 )
 
 // Defaults of [Options].
@@ -69,11 +81,13 @@ type Options struct {
 	// may.
 	AllowPlaintextAuth bool
 
+	Pipelining Pipelining
+
 	MaxConnections int           // at once
 	MaxMessages    int           // transactions a connection; 0 means no limit
 	IdleTimeout    time.Duration // after which an unused connection is closed
 
-	ConnectTimeout  time.Duration // TCP connection, all addresses together; TLS handshake again
+	ConnectTimeout  time.Duration // look-up and TCP connection, all addresses together; TLS handshake again
 	GreetingTimeout time.Duration // from connection to 220
 
 	// SocketTimeout is how long one reply, or the taking of 64 KiB of message, may
@@ -82,6 +96,9 @@ type Options struct {
 	SocketTimeout time.Duration
 
 	LocalAddress string // IP address to connect from; empty for any
+
+	// Resolver looks Host up, for every connection; nil for net.DefaultResolver.
+	Resolver *net.Resolver
 }
 
 // Format prints the server alone, for every verb: fmt does not ask a [Secret]
@@ -108,6 +125,9 @@ func (o Options) check() error {
 	if !knownMechanism(o.Mechanism) {
 		errs = append(errs, fmt.Errorf("smtp: mechanism %q is not one of %s", o.Mechanism, strings.Join(mechanisms(), ", ")))
 	}
+	if o.Pipelining < Lookahead || o.Pipelining > NoPipelining {
+		errs = append(errs, fmt.Errorf("smtp: there is no way %d to pipeline", o.Pipelining))
+	}
 	if o.MaxConnections < 0 || o.MaxMessages < 0 {
 		errs = append(errs, errors.New("smtp: limits on connections and messages must not be negative"))
 	}
@@ -123,12 +143,11 @@ func (o Options) check() error {
 // settled is Options with every default filled in.
 type settled struct {
 	Options
-	address        string // host:port
 	verdictTimeout time.Duration
 }
 
 func (o Options) settle() settled {
-	s := settled{Options: o, address: net.JoinHostPort(o.Host, strconv.Itoa(o.Port))}
+	s := settled{Options: o}
 	s.verdictTimeout = o.SocketTimeout
 	if s.verdictTimeout == 0 {
 		s.verdictTimeout = verdictTimeout
@@ -151,6 +170,9 @@ func (o Options) settle() settled {
 			*d.value = d.def
 		}
 	}
+	if s.Resolver == nil {
+		s.Resolver = net.DefaultResolver
+	}
 	if s.MaxConnections == 0 {
 		s.MaxConnections = DefaultMaxConnections
 	}
@@ -168,6 +190,7 @@ func tlsConfig(c *tls.Config, host string) *tls.Config {
 	if c.MinVersion == 0 {
 		c.MinVersion = tls.VersionTLS12
 	}
+	c.DynamicRecordSizingDisabled = true // nobody waits for the first byte of a message: few records are better
 	return c
 }
 

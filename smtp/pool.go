@@ -15,18 +15,23 @@ const keepBuffer = 256 << 10
 // Pool sends mail over connections that it opens on demand, at most
 // Options.MaxConnections at once, and keeps for the next mail. It is safe for
 // concurrent use. The last one used is the first one used again, so that those
-// not needed grow old and close.
+// not needed grow old and close. Mails for which there is none wait in line: who
+// comes first has the next one.
 type Pool struct {
 	o       settled
-	tokens  *tokens       // nil without OAuth2
-	slots   chan struct{} // one value for each connection at work
+	tokens  *tokens // nil without OAuth2
+	spread  addresses
 	done    chan struct{} // closed by Close
 	buffers sync.Pool     // *[]byte, for encoded messages
 
-	mu      sync.Mutex
-	closed  bool
-	idle    []*session     // the last one used comes last
-	running sync.WaitGroup // sends, probes, and farewells; not added to after closed is set, but by those it counts
+	mu       sync.Mutex
+	closed   bool
+	busy     int            // connections at work, or being opened or closed
+	line     []*turn        // who waits for one of them; empty while busy is below the limit
+	idle     []*session     // the last one used comes last
+	lookouts int            // sessions that are looking
+	wary     time.Time      // no envelope flies ahead before it
+	running  sync.WaitGroup // sends, probes, and farewells; not added to after closed is set, but by those it counts
 }
 
 // NewPool returns a pool for one server, having checked o: the error holds
@@ -36,7 +41,6 @@ func NewPool(o Options) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{o: o.settle(), tokens: newTokens(o.OAuth2), done: make(chan struct{})}
-	p.slots = make(chan struct{}, p.o.MaxConnections)
 	p.buffers.New = func() any { return new([]byte) }
 	return p, nil
 }
@@ -55,18 +59,21 @@ func NewPool(o Options) (*Pool, error) {
 // process that was stopped for a while sends nothing after it.
 //
 // If a kept connection turns out to be dead, or the server leaves it with 421,
-// before the message was sent, the mail is tried once more on a new one.
+// before the message was sent, the mail is tried once more on a new one. So it is
+// if its envelope was sent along with the message before it, and the server did
+// not make sense of that.
 func (p *Pool) Send(ctx, limit context.Context, m Mail) (Result, error) {
 	out, e := prepare(m)
 	if e != nil {
 		return Result{}, e
 	}
-	if err := p.enter(ctx, limit, m.StartBy); err != nil {
-		return Result{}, &Error{Stage: StageConnect, Err: err}
+	h, e := p.enter(ctx, limit, out, m.StartBy)
+	if e != nil {
+		return Result{}, e
 	}
 	defer p.running.Done()
-	defer p.encode(out, m.Message)() // with the slot in hand: a mail that waits has no second copy
-	r, e := p.attempt(ctx, limit, out)
+	defer p.encode(out)() // with the connection in hand: a mail that waits has no second copy
+	r, e := p.attempt(ctx, limit, out, h)
 	if e != nil {
 		return Result{}, e
 	}
@@ -78,30 +85,39 @@ func (p *Pool) Send(ctx, limit context.Context, m Mail) (Result, error) {
 // until ctx ends; its errors are those of Send. If there is an idle connection
 // it takes that one's place: an old session proves nothing.
 func (p *Pool) Probe(ctx context.Context) error {
-	if err := p.enter(ctx, ctx, time.Time{}); err != nil {
-		return &Error{Stage: StageConnect, Err: err}
+	h, e := p.enter(ctx, ctx, nil, time.Time{})
+	if e != nil {
+		return e
 	}
 	defer p.running.Done()
-	if old := p.take(); old != nil {
+	old := h.session
+	if old == nil {
+		old = p.take()
+	}
+	if old != nil {
 		old.leave()
 	}
 	s, e := p.open(ctx, ctx)
 	if e != nil {
-		<-p.slots
+		p.release()
 		return e
 	}
 	p.leave(s)
 	return nil
 }
 
-// encode makes m's body from message, in memory that may be used again once
-// the function it returns was called.
-func (p *Pool) encode(m *outgoing, message []byte) (release func()) {
+// encode makes m's message ready to travel, if it is not: in memory that may be
+// used again once the function it returns was called.
+func (p *Pool) encode(m *outgoing) (release func()) {
+	if m.asIs {
+		m.encode(nil)
+		return func() {}
+	}
 	buf, _ := p.buffers.Get().(*[]byte)
-	m.encode(message, *buf)
+	m.encode(*buf)
 	return func() {
-		if cap(m.body) <= keepBuffer {
-			*buf = m.body
+		if cap(m.lines) <= keepBuffer {
+			*buf = m.lines
 		}
 		p.buffers.Put(buf)
 	}
@@ -129,70 +145,34 @@ func (p *Pool) Close() error {
 	return nil
 }
 
-// enter waits for a slot, until startBy unless that is zero. The caller holds
-// it, and is counted as running, if there is no error.
-func (p *Pool) enter(ctx, limit context.Context, startBy time.Time) error {
-	if err := cmp.Or(over(ctx), over(limit)); err != nil {
-		return fmt.Errorf("%w: %w", errWaiting, err)
+// attempt sends m over the connection it was given or one that is kept, and over
+// a new one if there is none or that turns out to be stale. It gives up the
+// connection.
+func (p *Pool) attempt(ctx, limit context.Context, m *outgoing, h hold) (Result, *Error) {
+	s := h.session
+	if s == nil && !h.stale {
+		s = p.take()
 	}
-	select {
-	case <-p.done:
-		return ErrPoolClosed
-	case p.slots <- struct{}{}:
-	default:
-		if err := p.wait(ctx, limit, startBy); err != nil {
-			return err
-		}
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		<-p.slots
-		return ErrPoolClosed
-	}
-	p.running.Add(1)
-	return nil
-}
-
-// wait takes the next slot that becomes free.
-func (p *Pool) wait(ctx, limit context.Context, startBy time.Time) error {
-	var late <-chan time.Time
-	if !startBy.IsZero() {
-		t := time.NewTimer(time.Until(startBy))
-		defer t.Stop()
-		late = t.C
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return nil
-	case <-p.done:
-		return ErrPoolClosed
-	case <-late:
-		return ErrBusy
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errWaiting, over(ctx))
-	case <-limit.Done():
-		return fmt.Errorf("%w: %w", errWaiting, over(limit))
-	}
-}
-
-// attempt sends m over a kept connection if there is one, and over a new one if
-// there is none or the kept one turns out to be stale. It gives up the slot.
-func (p *Pool) attempt(ctx, limit context.Context, m *outgoing) (Result, *Error) {
-	if s := p.take(); s != nil {
-		r, e := s.send(ctx, limit, m)
+	if s != nil {
+		r, e := s.send(ctx, limit, m, h.flown)
 		if e == nil || !e.stale || cmp.Or(over(ctx), over(limit)) != nil {
 			p.leave(s)
 			return r, e
 		}
-		s.close()
+		if h.flown && outOfStep(e) {
+			p.beWary()
+		}
+		p.drop(s)
 	}
 	s, e := p.openFor(ctx, limit, m)
 	if e != nil {
-		<-p.slots
+		if m.noSession != nil && e.Unreachable() {
+			m.noSession(e)
+		}
+		p.release()
 		return Result{}, e
 	}
-	r, e := s.send(ctx, limit, m)
+	r, e := s.send(ctx, limit, m, false)
 	p.leave(s)
 	return r, e
 }
@@ -210,57 +190,78 @@ func (p *Pool) openFor(ctx, limit context.Context, m *outgoing) (*session, *Erro
 // open opens a session. If the server refuses the access token, that is
 // forgotten and a new one tried, once, on a new connection.
 func (p *Pool) open(ctx, limit context.Context) (*session, *Error) {
-	s, e := open(ctx, limit, &p.o, p.tokens)
-	if e == nil || p.tokens == nil || e.Stage != StageAuth || !e.Reply.Permanent() || e.drop == nil {
-		return s, e
+	s, e := open(ctx, limit, &p.o, &p.spread, p.tokens)
+	if e != nil && p.tokens != nil && e.Stage == StageAuth && e.Reply.Permanent() && e.drop != nil {
+		e.drop()
+		s, e = open(ctx, limit, &p.o, &p.spread, p.tokens)
 	}
-	e.drop()
-	return open(ctx, limit, &p.o, p.tokens)
+	if e != nil {
+		return nil, e
+	}
+	s.pool = p
+	return s, nil
 }
 
-// take returns the connection that was used last, or nil. One on which the
-// server has said something unasked meanwhile is out of step and dropped.
+// take returns the connection that was used last, or nil. Those that are too old
+// are left.
 func (p *Pool) take() *session {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.idle) > 0 {
-		s := p.idle[len(p.idle)-1]
-		p.idle = p.idle[:len(p.idle)-1]
-		s.expire.Stop()
-		if !s.unasked() {
+	for {
+		s := p.lastUsed()
+		if s == nil || !s.spent(s.used) {
 			return s
 		}
-		s.close()
+		s.leave()
 	}
-	return nil
 }
 
-// leave keeps s for the next mail, or ends it, and gives up the slot.
-func (p *Pool) leave(s *session) {
-	switch {
-	case s.broken:
-		s.close()
-	case p.o.MaxMessages > 0 && s.used >= p.o.MaxMessages, !p.keep(s):
-		p.running.Go(func() {
-			s.quit()
-			<-p.slots
-		})
-		return
-	}
-	<-p.slots
-}
-
-// keep puts s among the idle connections, unless the pool is closed.
-func (p *Pool) keep(s *session) bool {
+func (p *Pool) lastUsed() *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return false
+	last := len(p.idle) - 1
+	if last < 0 {
+		return nil
 	}
-	s.kept = true
+	s := p.idle[last]
+	p.idle = p.idle[:last]
+	s.expire.Stop()
+	return s
+}
+
+// leave gives s to the mail that follows on it, or the one that is first in
+// line, or keeps it; or ends it.
+func (p *Pool) leave(s *session) {
+	if s.broken {
+		s.close()
+	}
+	switch p.pass(s) {
+	case passed:
+	case useless:
+		s.close()
+		p.release()
+	case spent:
+		p.running.Go(func() {
+			s.quit()
+			p.release()
+		})
+	}
+}
+
+// drop closes s, and does not give up its place.
+func (p *Pool) drop(s *session) {
+	p.mu.Lock()
+	p.lookAway(s)
+	p.mu.Unlock()
+	s.close()
+}
+
+// keep puts s among the idle connections. The caller holds p.mu.
+func (p *Pool) keep(s *session) {
 	p.idle = append(p.idle, s)
-	s.expire = time.AfterFunc(p.o.IdleTimeout, func() { p.expire(s) })
-	return true
+	if s.expire == nil {
+		s.expire = time.AfterFunc(p.o.IdleTimeout, func() { p.expire(s) })
+		return
+	}
+	s.expire.Reset(p.o.IdleTimeout)
 }
 
 // expire ends s if it is still idle.

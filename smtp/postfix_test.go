@@ -55,6 +55,52 @@ func TestPostfixDeliversRefusesAndBounces(t *testing.T) {
 	expect(t, err, StageTLS, CauseTLS, false) // its certificate is nobody's
 }
 
+func TestPostfixTakesEnvelopesThatTravelWithTheMessageBefore(t *testing.T) {
+	x := smtptest.StartPostfix(t)
+	for what, o := range map[string]Options{"plain": {StartTLS: Ignore}, "TLS": {StartTLS: Required, TLS: x.TLS}} {
+		o.MaxConnections, o.Name = 1, "client.test"
+		p := pool(t, x.Addr, o)
+		var mails []Mail
+		ahead := 0
+		for i := range 10 {
+			m := letter("ada@rcpt.test")
+			if i%4 == 3 {
+				m.Envelope.To = []string{"nobody@rcpt.test", "ada@rcpt.test"}
+			}
+			if i == 6 {
+				m.Envelope.To = []string{"nobody@rcpt.test"}
+			}
+			m.Message = fmt.Appendf(nil, "Subject: %s %d\r\n\r\n.%d\r\n%s", what, i, i, strings.Repeat(fmt.Sprintf("line of %d\r\n", i), 500*i))
+			m.Begin = func(fresh bool) error {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				if p.lookouts > 0 && !fresh {
+					ahead++
+				}
+				return nil
+			}
+			mails = append(mails, m)
+		}
+		for i, out := range inOrder(t, p, mails...) {
+			if i == 6 {
+				expect(t, out.err, StageRcpt, CauseReply, false)
+				continue
+			}
+			if out.err != nil {
+				t.Errorf("%s, mail %d: %v", what, i, out.err)
+				continue
+			}
+			_, want, _ := strings.Cut(string(mails[i].Message), "\r\n\r\n")
+			if got := bodyOf(t, x.Next(fmt.Sprintf("%s %d", what, i))); got != strings.ReplaceAll(want, "\r\n", "\n") {
+				t.Errorf("%s, mail %d: %d bytes arrived, not as sent", what, i, len(got))
+			}
+		}
+		if ahead < 5 || !p.wary.IsZero() {
+			t.Errorf("%s: %d mails have begun ahead, wary until %v", what, ahead, p.wary)
+		}
+	}
+}
+
 // bodyOf returns the body of a mail as net/mail reads it.
 func bodyOf(t *testing.T, source []byte) string {
 	t.Helper()

@@ -43,8 +43,8 @@ func TestAProbeOpensASessionEvenIfOneIsKept(t *testing.T) {
 	if err := s.SetBehaviour(smtptest.Behaviour{Down: true}); err != nil {
 		t.Fatal(err)
 	}
-	if e := expect(t, p.Probe(t.Context()), StageConnect, CauseRefused, true); !e.Unreachable() || len(p.slots) != 0 {
-		t.Errorf("%v, %d slots are taken", e, len(p.slots))
+	if e := expect(t, p.Probe(t.Context()), StageConnect, CauseRefused, true); !e.Unreachable() || inUse(p) != 0 {
+		t.Errorf("%v, %d slots are taken", e, inUse(p))
 	}
 }
 

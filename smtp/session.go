@@ -4,40 +4,53 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 )
 
 // How long a farewell may take: nothing depends on it.
 const quitTimeout = 2 * time.Second
 
+// maxAge is how old a session may become: what a name stands for changes, servers
+// are taken out of service, and connections that live for ever stay where the
+// load was.
+const maxAge = 10 * time.Minute
+
 // session is a connection past greeting, EHLO, TLS and AUTH.
 type session struct {
 	*conn
 	o      *settled
+	pool   *Pool // whose mails it may take along; nil for none
+	opened time.Time
 	ext    extensions
 	hello  bool // EHLO was understood; without it there are no extensions
 	used   int  // transactions begun
 	kept   bool // it was opened for an earlier mail, or none
 	reset  bool // RSET must come before the next MAIL
 	broken bool // no further command makes sense
+	prompt bool // the last final reply came soon
 	expire *time.Timer
 	flown  []byte // the last flight, its memory used again
+
+	// Guarded by the pool's mutex.
+	looking  bool  // it is about to take a mail's envelope along
+	follower *turn // whose envelope has flown with the message before; nil for none
+	forsaken bool  // an envelope has flown whose mail has left
 }
 
 // open connects and makes a session ready for its first transaction, while ctx
 // and limit last. A nil token source means no OAuth2.
-func open(ctx, limit context.Context, o *settled, t *tokens) (*session, *Error) {
+func open(ctx, limit context.Context, o *settled, spread *addresses, t *tokens) (*session, *Error) {
 	ctx, stop := either(ctx, limit)
 	defer stop()
-	raw, err := dial(ctx, o)
+	raw, left, err := spread.dial(ctx, o)
 	if err != nil {
 		if why := over(ctx); why != nil {
 			err = why
 		}
 		return nil, &Error{Stage: StageConnect, Err: err}
 	}
-	s := &session{conn: newConn(raw), o: o}
+	s := &session{conn: newConn(raw), o: o, opened: time.Now()}
+	s.left = left
 	s.watch(ctx, &s.caller)
 	defer s.release(&s.caller)
 	if e := s.begin(ctx, t); e != nil {
@@ -47,12 +60,9 @@ func open(ctx, limit context.Context, o *settled, t *tokens) (*session, *Error) 
 	return s, nil
 }
 
-func dial(ctx context.Context, o *settled) (net.Conn, error) {
-	d := net.Dialer{Timeout: o.ConnectTimeout}
-	if o.LocalAddress != "" {
-		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(o.LocalAddress)}
-	}
-	return d.DialContext(ctx, "tcp", o.address)
+// spent says that so many transactions are all that the session is good for.
+func (s *session) spent(transactions int) bool {
+	return s.o.MaxMessages > 0 && transactions >= s.o.MaxMessages || time.Since(s.opened) >= maxAge
 }
 
 // begin takes the session from the bare connection to where MAIL may be sent.
@@ -84,6 +94,7 @@ func (s *session) greet() *Error {
 	r, err := s.command("EHLO "+s.o.Name, s.o.SocketTimeout)
 	if err == nil && r.Positive() {
 		s.ext, s.hello = readExtensions(r), true
+		s.ext.pipelining = s.ext.pipelining && s.o.Pipelining != NoPipelining
 		return nil
 	}
 	if err != nil || r.closing() {

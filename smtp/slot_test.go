@@ -17,8 +17,15 @@ func taken(t *testing.T) *Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.slots <- struct{}{}
+	p.busy = 1
 	return p
+}
+
+// inUse is how many connections are at work.
+func inUse(p *Pool) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy
 }
 
 func TestStartByEndsTheWaitForASlot(t *testing.T) {
@@ -58,8 +65,8 @@ func TestStartByEndsTheWaitForASlot(t *testing.T) {
 			if end := began.Add(c.ends); !time.Now().Equal(end) { // the bubble's clock
 				t.Errorf("%s: ended at %v, want %v", what, time.Now(), end)
 			}
-			if len(p.slots) != 1 {
-				t.Errorf("%s: %d slots are taken, want the one taken before", what, len(p.slots))
+			if inUse(p) != 1 {
+				t.Errorf("%s: %d slots are taken, want the one taken before", what, inUse(p))
 			}
 		})
 	}
@@ -68,13 +75,13 @@ func TestStartByEndsTheWaitForASlot(t *testing.T) {
 func TestASlotThatBecomesFreeBeforeStartByIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := taken(t)
-		defer time.AfterFunc(time.Minute-1, func() { <-p.slots }).Stop()
-		if err := p.enter(t.Context(), t.Context(), time.Now().Add(time.Minute)); err != nil {
+		defer time.AfterFunc(time.Minute-1, p.release).Stop()
+		if _, err := p.enter(t.Context(), t.Context(), nil, time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		p.running.Done()
-		if len(p.slots) != 1 {
-			t.Errorf("%d slots are taken", len(p.slots))
+		if inUse(p) != 1 {
+			t.Errorf("%d slots are taken", inUse(p))
 		}
 	})
 }
@@ -99,6 +106,7 @@ func TestAMessageIsEncodedWithASlotInHandOnly(t *testing.T) {
 		return new([]byte)
 	}
 	m := letter()
+	m.Message = []byte(".a dot\r\n")
 	m.StartBy = time.Now().Add(-time.Minute)
 	_, err := p.Send(t.Context(), t.Context(), m)
 	expect(t, err, StageConnect, CauseBusy, true)

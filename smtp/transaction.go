@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // maxFlight is how many RCPT travel in one flight. Their replies must fit into
@@ -18,23 +19,29 @@ type Result struct {
 }
 
 // send runs one transaction. Until the final dot is flushed the end of ctx
-// cuts it short, that of limit whenever it comes.
-func (s *session) send(ctx, limit context.Context, m *outgoing) (Result, *Error) {
+// cuts it short, that of limit whenever it comes. An envelope that has flown, with
+// the message before, is not sent again.
+func (s *session) send(ctx, limit context.Context, m *outgoing, flown bool) (Result, *Error) {
 	s.watch(limit, &s.limit)
 	defer s.release(&s.limit)
 	s.watch(ctx, &s.caller)
 	defer s.release(&s.caller)
-	if e := s.start(m); e != nil {
-		return Result{}, e
+	if !flown {
+		if e := s.start(m); e != nil {
+			return Result{}, e
+		}
 	}
 	s.used++
 	d := dialogue{rcpts: make([]Reply, len(m.to))}
-	stage, err := s.envelope(m, &d)
+	stage, err := s.envelope(m, &d, flown)
 	if stage != "" {
-		return Result{}, s.refused(m, d, stage, err)
+		e := s.refused(m, d, stage, err)
+		if flown && outOfStep(e) {
+			s.broken, e.stale = true, true
+		}
+		return Result{}, e
 	}
-	n, err := s.write(m.body, s.o.SocketTimeout)
-	if n < len(m.body) {
+	if err := s.message(m, !d.closing()); err != nil {
 		r := s.lastWords(err)
 		if !r.IsZero() {
 			err = nil
@@ -54,20 +61,49 @@ func (s *session) start(m *outgoing) *Error {
 	if err := s.refuses(); err != nil {
 		return &Error{Stage: StageMail, Err: err}
 	}
-	begin := m.begin
-	m.begin = nil
-	if begin == nil {
-		return nil
+	return m.start(!s.kept)
+}
+
+// lastPart is the largest end of a message that is copied so that it travels
+// with what comes after it: a record of TLS (RFC 8446 §5.1).
+const lastPart = 16 << 10
+
+// message writes the message up to and including its final dot, and at once
+// behind it, where that may be, the envelope of a mail that waits. Without an
+// error the dot is flushed, whatever became of the envelope.
+func (s *session) message(m *outgoing, more bool) error {
+	head := m.lines[:max(0, len(m.lines)-lastPart)]
+	if n, err := s.write(head, s.o.SocketTimeout); n < len(head) {
+		return err
 	}
-	if err := begin(!s.kept); err != nil {
-		return &Error{Stage: StageMail, Err: fmt.Errorf("%w: %w", errCaller, err)}
+	b := append(append(s.flown[:0], m.lines[len(head):]...), ".\r\n"...)
+	dot := len(b)
+	var next *outgoing
+	if more {
+		next = s.pool.board(s)
+	}
+	if next != nil {
+		for i := range len(next.to) + 2 {
+			b = s.appendCommand(b, next, i)
+		}
+	}
+	s.flown = b
+	n, err := s.write(b, s.o.SocketTimeout)
+	if n < dot {
+		return err
+	}
+	s.broken = s.broken || n < len(b)
+	if next != nil {
+		s.pool.lookAhead(s, s.used+1)
 	}
 	return nil
 }
 
 // verdict reads the final reply.
 func (s *session) verdict(m *outgoing, d dialogue) (Result, *Error) {
+	asked := time.Now()
 	r, err := s.read(s.o.verdictTimeout)
+	s.prompt = err == nil && time.Since(asked) < promptly
 	s.broken = s.broken || err != nil || r.closing() || d.closing()
 	if err == nil && r.Positive() {
 		return Result{Recipients: d.recipients(m), Reply: r}, nil
@@ -142,8 +178,14 @@ func (d dialogue) recipients(m *outgoing) []Recipient {
 // envelope holds the dialogue up to the reply to DATA. It returns no stage if
 // the message may be sent; an error if the connection failed at the stage
 // rather than the server refusing.
-func (s *session) envelope(m *outgoing, d *dialogue) (Stage, error) {
+func (s *session) envelope(m *outgoing, d *dialogue, flown bool) (Stage, error) {
 	next := 0 // index of the next command: MAIL, RCPT..., DATA
+	if flown {
+		next = len(m.to) + 2
+		if stage, err := s.land(d, 0, next, min(s.o.SocketTimeout, flownTimeout)); err != nil {
+			return s.lost(d, stage, err)
+		}
+	}
 	for {
 		switch st, stage := d.judge(); st {
 		case transmit:
@@ -157,14 +199,19 @@ func (s *session) envelope(m *outgoing, d *dialogue) (Stage, error) {
 		}
 		n := s.flight(next, len(m.to))
 		if stage, err := s.fly(m, d, next, n); err != nil {
-			s.broken = true
-			if _, earlier := d.judge(); earlier != "" && isRefusal(d.refusal(earlier)) {
-				return earlier, nil // the verdict was in before the connection failed
-			}
-			return stage, err
+			return s.lost(d, stage, err)
 		}
 		next += n
 	}
+}
+
+// lost is what envelope returns when the connection has failed at the stage.
+func (s *session) lost(d *dialogue, stage Stage, err error) (Stage, error) {
+	s.broken = true
+	if _, earlier := d.judge(); earlier != "" && isRefusal(d.refusal(earlier)) {
+		return earlier, nil // the verdict was in before the connection failed
+	}
+	return stage, err
 }
 
 // flight says how many commands go out together from the next one on. The
@@ -195,6 +242,9 @@ func (s *session) fly(m *outgoing, d *dialogue, next, n int) (Stage, error) {
 	if _, err := s.write(b, s.o.SocketTimeout); err != nil {
 		return d.stage(next), s.gaveUp(d.at(next), err)
 	}
+	if next+n == len(m.to)+2 {
+		s.pool.lookAhead(s, s.used)
+	}
 	if rset {
 		r, err := s.read(s.o.SocketTimeout)
 		if err == nil && !r.Positive() {
@@ -205,12 +255,19 @@ func (s *session) fly(m *outgoing, d *dialogue, next, n int) (Stage, error) {
 		}
 		s.reset = false
 	}
+	return s.land(d, next, n, s.o.SocketTimeout)
+}
+
+// land reads the replies to n commands from the next one on into d. The first
+// may take so long.
+func (s *session) land(d *dialogue, next, n int, first time.Duration) (Stage, error) {
+	within := first
 	for i := next; i < next+n; i++ {
 		keep := keepReply
 		if d.stage(i) == StageRcpt {
 			keep = keepRcpt
 		}
-		r, err := s.readUpTo(keep, s.o.SocketTimeout)
+		r, err := s.readUpTo(keep, within)
 		if err != nil {
 			return d.stage(i), err
 		}
@@ -218,6 +275,7 @@ func (s *session) fly(m *outgoing, d *dialogue, next, n int) (Stage, error) {
 		if r.closing() && d.stage(i) != StageRcpt {
 			break // the server answers nothing more
 		}
+		within = s.o.SocketTimeout
 	}
 	return "", nil
 }

@@ -48,10 +48,13 @@ func playDialogue(t *testing.T, lines []string) {
 	}
 	var mails []Mail
 	var want, script []string
+	together := false
 	for _, line := range lines {
 		kind, rest, _ := strings.Cut(line, " ")
 		switch kind {
 		case "#":
+		case "together":
+			together = true
 		case "mail":
 			mails = append(mails, scriptedMail(rest))
 		case "=":
@@ -62,11 +65,21 @@ func playDialogue(t *testing.T, lines []string) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- serveScript(l, script) }()
-	p, err := NewPool(Options{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Name: "client.test"})
+	o := Options{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Name: "client.test"}
+	if together {
+		o.MaxConnections = 1
+	}
+	p, err := NewPool(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
+	if together {
+		for _, out := range inOrder(t, p, mails...) {
+			got = append(got, describe(out.r, out.err))
+		}
+		mails = nil
+	}
 	for _, m := range mails {
 		got = append(got, describe(p.Send(t.Context(), t.Context(), m)))
 	}

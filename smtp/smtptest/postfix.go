@@ -196,6 +196,7 @@ func (x *Postfix) Next(subject string) []byte {
 	return nil
 }
 
+// Of pipelining it allows what RFC 2920 does, and nothing else.
 const postfixMain = `compatibility_level = 3.6
 queue_directory = %[1]s/spool
 data_directory = %[1]s/data
@@ -215,6 +216,9 @@ smtpd_recipient_restrictions = reject_unauth_destination
 smtpd_tls_chain_files = %[1]s/chain.pem
 smtpd_tls_security_level = may
 message_size_limit = 100000
+smtpd_forbid_unauth_pipelining = yes
+smtpd_data_restrictions = reject_unauth_pipelining
+smtpd_end_of_data_restrictions = reject_unauth_pipelining
 virtual_mailbox_domains = rcpt.test
 virtual_mailbox_base = %[1]s/mail
 virtual_mailbox_maps = inline:{ { ada@rcpt.test = ada/ } }

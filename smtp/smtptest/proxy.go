@@ -62,6 +62,7 @@ type Proxy struct {
 	done     chan struct{} // closed by Close
 
 	mu      sync.Mutex
+	delay   time.Duration
 	fault   Fault
 	used    int // connections the fault has happened to, or will
 	passed  [2]int
@@ -97,6 +98,16 @@ func (p *Proxy) SetFault(f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault, p.used = f, 0
+}
+
+// SetDelay says how long each byte takes from one end to the other, in either
+// direction, on connections accepted from now on. How many pass at once is not
+// bounded by it. A connection takes three delays to be made, as over a network of
+// that length: the server's greeting comes with the fourth.
+func (p *Proxy) SetDelay(oneWay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = oneWay
 }
 
 // Passed returns how many bytes have passed in a direction, over all
@@ -137,6 +148,13 @@ func (p *Proxy) accept() {
 
 // pass joins a client to the server.
 func (p *Proxy) pass(client net.Conn) {
+	p.mu.Lock()
+	delay := p.delay
+	p.mu.Unlock()
+	if !p.wait(3 * delay) {
+		_ = client.Close()
+		return
+	}
 	server, err := net.Dial("tcp", p.upstream)
 	if err != nil {
 		_ = client.Close()
@@ -159,8 +177,8 @@ func (p *Proxy) pass(client net.Conn) {
 		end()
 	}
 	var both sync.WaitGroup
-	both.Go(func() { p.copy(server, client, ToServer, f, end) })
-	both.Go(func() { p.copy(client, server, ToClient, f, end) })
+	both.Go(func() { p.copy(server, client, delay, ToServer, f, end) })
+	both.Go(func() { p.copy(client, server, delay, ToClient, f, end) })
 	both.Wait()
 	p.mu.Lock()
 	delete(p.conns, client)
@@ -169,7 +187,9 @@ func (p *Proxy) pass(client net.Conn) {
 }
 
 // copy passes one direction on until an end closes or the fault strikes.
-func (p *Proxy) copy(to, from net.Conn, d Direction, f Fault, end func()) {
+func (p *Proxy) copy(to, from net.Conn, delay time.Duration, d Direction, f Fault, end func()) {
+	in, stop := delayed(from, delay)
+	defer stop()
 	defer end()
 	left := -1 // bytes to the fault; -1 for none to come
 	if f.Kind != None && f.Direction == d {
@@ -178,7 +198,7 @@ func (p *Proxy) copy(to, from net.Conn, d Direction, f Fault, end func()) {
 	buf := make([]byte, 32<<10)
 	for {
 		if left == 0 {
-			if !p.strike(f, to, from) {
+			if !p.strike(f, to, from, in) {
 				return
 			}
 			left = -1
@@ -187,7 +207,7 @@ func (p *Proxy) copy(to, from net.Conn, d Direction, f Fault, end func()) {
 		if left > 0 && left < len(b) {
 			b = b[:left]
 		}
-		n, err := from.Read(b)
+		n, err := in.Read(b)
 		if n > 0 {
 			p.mu.Lock()
 			p.passed[d] += n // before anybody can answer to it
@@ -206,23 +226,28 @@ func (p *Proxy) copy(to, from net.Conn, d Direction, f Fault, end func()) {
 }
 
 // strike does what the fault is, and says whether the connection goes on.
-func (p *Proxy) strike(f Fault, to, from net.Conn) bool {
+func (p *Proxy) strike(f Fault, to, from net.Conn, in io.Reader) bool {
 	switch f.Kind {
 	case Split:
-		pause := time.NewTimer(f.Pause)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-			return true
-		case <-p.done:
-			return false
-		}
+		return p.wait(f.Pause)
 	case Stall:
-		_, _ = io.Copy(io.Discard, from) // so that the sender is not the one to notice
+		_, _ = io.Copy(io.Discard, in) // so that the sender is not the one to notice
 	case Reset:
 		linger(to, from)
 	}
 	return false
+}
+
+// wait lets d pass, and says whether the proxy is still open.
+func (p *Proxy) wait(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.done:
+		return false
+	}
 }
 
 // linger makes the coming close a reset.

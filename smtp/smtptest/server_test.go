@@ -149,3 +149,27 @@ func TestProxySpoilsExactlyAfterByteN(t *testing.T) {
 		t.Errorf("split is whole: %q", got)
 	}
 }
+
+func TestProxyDelaysEveryByteAndNotOneByOne(t *testing.T) {
+	s := start(t, `{}`)
+	p, err := NewProxy(s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	const delay = 30 * time.Millisecond
+	p.SetDelay(delay)
+	began := time.Now()
+	message := strings.Repeat(strings.Repeat("x", 98)+"\n", 20_000)
+	talk(t, p.Addr(), "EHLO me\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\n"+message+".\nQUIT\n")
+	if took := time.Since(began); took < 5*delay { // connection, greeting; the rest was sent at once
+		t.Errorf("it took %v", took)
+	}
+	if all := s.Transactions(); len(all) != 1 || len(all[0].Data) != len(message)+20_000 {
+		t.Errorf("transactions: %d", len(all))
+	}
+	p.SetFault(Fault{Kind: Cut, Direction: ToClient, After: 7, Times: 1})
+	if got := talk(t, p.Addr(), ""); len(got) != 1 || got[0] != "220 sin" {
+		t.Errorf("cut after 7 bytes: %q", got)
+	}
+}
