@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -238,13 +239,11 @@ const maxTerseError = 300
 // AppliedTo returns the document as it is after the change. The given one is
 // left alone.
 func (c Change) AppliedTo(doc Fields) Fields {
-	out, record := clone(doc), Fields{}
-	if f, ok := doc["delivery"].(Fields); ok {
-		record = clone(f)
-	}
-	for name, value := range c.Set {
-		record[name] = value
-	}
+	out := clone(doc)
+	before, _ := doc["delivery"].(Fields)
+	record := make(Fields, len(before)+len(c.Set))
+	maps.Copy(record, before)
+	maps.Copy(record, c.Set)
 	for _, name := range c.Remove {
 		delete(record, name)
 	}
@@ -255,7 +254,7 @@ func (c Change) AppliedTo(doc Fields) Fields {
 // Paths returns the names of all fields under delivery that the change sets or
 // removes, sorted: the update mask of its write.
 func (c Change) Paths() []string {
-	paths := slices.Clone(c.Remove)
+	paths := append(make([]string, 0, len(c.Remove)+len(c.Set)), c.Remove...)
 	for name := range c.Set {
 		paths = append(paths, name)
 	}
@@ -265,9 +264,7 @@ func (c Change) Paths() []string {
 
 func clone(f Fields) Fields {
 	out := make(Fields, len(f)+1)
-	for name, value := range f {
-		out[name] = value
-	}
+	maps.Copy(out, f)
 	return out
 }
 

@@ -10,8 +10,6 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"postrider/delivery"
 )
@@ -139,40 +137,34 @@ func shortened(c delivery.Change, form int) delivery.Change {
 
 // write makes one conditional write and returns the document after it.
 func (q *Queue) write(ctx context.Context, s delivery.Snapshot, c delivery.Change) (delivery.Snapshot, error) {
-	c, fields, err := q.fitting(c)
+	name := q.mail.name(s.ID)
+	c, w, err := q.fitting(name, c)
 	if err != nil {
 		return s, errors.Join(delivery.ErrRefused, err)
 	}
-	mask := c.Paths()
-	for i, name := range mask {
-		mask[i] = "delivery." + name
-	}
-	record := &pb.Value{ValueType: &pb.Value_MapValue{MapValue: &pb.MapValue{Fields: fields}}}
-	at, err := q.batch.apply(ctx, &pb.Write{
-		Operation: &pb.Write_Update{Update: &pb.Document{
-			Name:   q.mail.name(s.ID),
-			Fields: map[string]*pb.Value{"delivery": record},
-		}},
-		UpdateMask:      &pb.DocumentMask{FieldPaths: mask},
-		CurrentDocument: &pb.Precondition{ConditionType: &pb.Precondition_UpdateTime{UpdateTime: timestamppb.New(s.UpdateTime)}},
-	})
+	at, err := q.batch.put(ctx, name, appendCondition(appendMask(w, c.Paths()), s.UpdateTime))
 	if err != nil {
 		return s, fmt.Errorf("write document: %w", condition(err))
 	}
 	return delivery.Snapshot{ID: s.ID, Fields: c.AppliedTo(s.Fields), UpdateTime: at, Size: s.Size}, nil
 }
 
+// usualWrite is how many bytes an encoded write takes at most, but for mails to
+// many recipients.
+const usualWrite = 1 << 10
+
 // fitting returns a change in the first form that is no longer than a record may
-// be, and its fields.
-func (q *Queue) fitting(whole delivery.Change) (c delivery.Change, fields map[string]*pb.Value, err error) {
+// be, and the encoded update of the document with a name.
+func (q *Queue) fitting(name string, whole delivery.Change) (c delivery.Change, update []byte, err error) {
 	for form := range shortest + 1 {
+		var length int
 		c = shortened(whole, form)
-		fields, err = encodeFields(c.Set, q.database)
-		if err != nil || proto.Size(&pb.MapValue{Fields: fields}) <= maxRecord {
+		update, length, err = appendRecord(make([]byte, 0, usualWrite), name, c.Set, q.database)
+		if err != nil || length <= maxRecord {
 			break
 		}
 	}
-	return c, fields, err
+	return c, update, err
 }
 
 // Read returns the document called id as it is now, or [delivery.ErrGone]. It

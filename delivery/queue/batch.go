@@ -12,50 +12,74 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
 const (
 	maxBatch     = 500             // writes in one BatchWrite (Firestore's limit)
-	maxFlights   = 2               // BatchWrites at a time
 	maxBytes     = 2 << 20         // of one BatchWrite, unless it has but one write; Firestore takes 10 MiB, its emulator 4
+	maxPrefix    = 1 + 4           // bytes before each write in a request
 	writeTimeout = 5 * time.Second // for one BatchWrite; the write-back has several within its margin
 )
 
+// How many BatchWrites are under way at a time. Where an answer takes a millisecond
+// two are enough. Where it takes 20, as Firestore's, a write waits for one of two for
+// half that time, and 64 hands do 63 % of the mails that they could; with eight, 87 %.
+// Still more make the batches so small that a server that is busy and not far away
+// does fewer mails: Google's emulator a quarter fewer with 16.
+const (
+	usualFlights = 2
+	maxFlights   = 8
+	apart        = time.Millisecond // departures of those beyond the usual ones
+)
+
 // batcher groups writes without making any of them wait: one that finds a
-// flight free goes at once, alone if need be, and those that come while all
-// flights are under way go together with the next. Each write succeeds or fails
-// for itself.
+// flight free goes at once, alone if need be, and those that come while none is
+// go together with the next. Each write succeeds or fails for itself.
 type batcher struct {
 	client   *firestore.Client
 	database string
 	clock    *clock // learns from the answers
+	apart    time.Duration
 	running  sync.WaitGroup
 
-	mu      sync.Mutex
-	flights int
-	waiting []*pending
+	mu       sync.Mutex
+	flights  int
+	departed time.Time // the last of them
+	waiting  []*pending
 }
 
 // pending is a write that waits for its verdict.
 type pending struct {
-	write *pb.Write
+	name  string        // of its document
+	write []byte        // a google.firestore.v1.Write, encoded
 	done  chan struct{} // closed once at and err are set
 	at    time.Time
 	err   error
 }
 
 func newBatcher(client *firestore.Client, database string, c *clock) *batcher {
-	return &batcher{client: client, database: database, clock: c}
+	return &batcher{client: client, database: database, clock: c, apart: apart}
 }
 
-// apply puts down one write and returns the document's new update time. The
-// error is a gRPC status. Where ctx ends first the write may still be applied.
+// apply is put for a write that is not encoded yet.
 func (b *batcher) apply(ctx context.Context, w *pb.Write) (time.Time, error) {
-	p := &pending{write: w, done: make(chan struct{})}
+	encoded, err := proto.Marshal(w)
+	if err != nil {
+		return time.Time{}, status.Error(codes.InvalidArgument, err.Error())
+	}
+	return b.put(ctx, cmp.Or(w.GetUpdate().GetName(), w.GetDelete()), encoded)
+}
+
+// put puts down one encoded write of the document with a name, and returns the
+// document's new update time. The error is a gRPC status. Where ctx ends first the
+// write may still be applied.
+func (b *batcher) put(ctx context.Context, name string, write []byte) (time.Time, error) {
+	p := &pending{name: name, write: write, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, p)
-	if b.flights < maxFlights {
+	if b.free() {
 		b.flights++
 		b.running.Go(func() { b.fly(context.WithoutCancel(ctx)) })
 	}
@@ -66,6 +90,11 @@ func (b *batcher) apply(ctx context.Context, w *pb.Write) (time.Time, error) {
 	case <-ctx.Done():
 		return time.Time{}, status.FromContextError(ctx.Err()).Err()
 	}
+}
+
+// free reports whether another flight may begin. The batcher is locked.
+func (b *batcher) free() bool {
+	return b.flights < usualFlights || b.flights < maxFlights && time.Since(b.departed) >= b.apart
 }
 
 // fly sends what is waiting, batch after batch, until nothing is.
@@ -79,6 +108,7 @@ func (b *batcher) fly(ctx context.Context) {
 			b.mu.Unlock()
 			return
 		}
+		b.departed = time.Now()
 		b.mu.Unlock()
 		b.send(ctx, batch)
 	}
@@ -89,16 +119,15 @@ func (b *batcher) fly(ctx context.Context) {
 func next(waiting []*pending) (batch, rest []*pending) {
 	seen, bytes := make(map[string]bool, min(len(waiting), maxBatch)), 0
 	for i, p := range waiting {
-		bytes += proto.Size(p.write)
+		bytes += len(p.write)
 		if len(batch) == maxBatch || len(batch) > 0 && bytes > maxBytes {
 			return batch, append(rest, waiting[i:]...)
 		}
-		name := cmp.Or(p.write.GetUpdate().GetName(), p.write.GetDelete())
-		if seen[name] {
+		if seen[p.name] {
 			rest = append(rest, p)
 			continue
 		}
-		seen[name] = true
+		seen[p.name] = true
 		batch = append(batch, p)
 	}
 	return batch, rest
@@ -140,10 +169,16 @@ func refused(err error) bool {
 func (b *batcher) request(ctx context.Context, batch []*pending) (*pb.BatchWriteResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	request := &pb.BatchWriteRequest{Database: b.database, Writes: make([]*pb.Write, len(batch))}
-	for i, p := range batch {
-		request.Writes[i] = p.write
+	bytes := 0
+	for _, p := range batch {
+		bytes += len(p.write) + maxPrefix
 	}
+	writes := make([]byte, 0, bytes)
+	for _, p := range batch {
+		writes = protowire.AppendBytes(protowire.AppendTag(writes, batchWrites, protowire.BytesType), p.write)
+	}
+	request := &pb.BatchWriteRequest{Database: b.database}
+	request.ProtoReflect().SetUnknown(writes) // which are its writes once they are sent
 	response, err := b.client.BatchWrite(ctx, request)
 	if err == nil && (len(response.GetStatus()) != len(batch) || len(response.GetWriteResults()) != len(batch)) {
 		err = status.Error(codes.Internal, fmt.Sprintf("%d writes were answered by %d results", len(batch), len(response.GetStatus())))

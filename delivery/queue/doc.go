@@ -4,8 +4,8 @@
 //
 // A mail costs two writes and no read. A write is conditional on the update
 // time of the snapshot it was decided on, names the delivery fields it sets and
-// no others, and goes out together with whatever other writes are waiting (see
-// batch.go).
+// no others, is encoded once (wire.go), and goes out together with whatever other
+// writes are waiting (batch.go).
 //
 // Documents are found by the watch, one low-level Listen stream that keeps
 // nothing but its place (watch.go, stream.go), which is saved where everything

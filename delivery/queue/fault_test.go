@@ -449,7 +449,7 @@ func TestEndThatDoesNotFitIsTerse(t *testing.T) {
 func TestBadWriteHarmsNoOther(t *testing.T) {
 	held := make(chan struct{})
 	s := &troubled{batch: func(attempt int, r *pb.BatchWriteRequest) (*pb.BatchWriteResponse, error) {
-		if attempt <= maxFlights {
+		if attempt <= usualFlights {
 			<-held // until the others wait
 		}
 		for _, w := range r.GetWrites() {
@@ -460,6 +460,7 @@ func TestBadWriteHarmsNoOther(t *testing.T) {
 		return all(r, codes.OK), nil
 	}}
 	q := serve(t, s)
+	q.batch.apart = time.Hour
 	var writes sync.WaitGroup
 	apply := func(id string, want bool) {
 		writes.Go(func() {
@@ -469,7 +470,7 @@ func TestBadWriteHarmsNoOther(t *testing.T) {
 			}
 		})
 	}
-	for i := range maxFlights {
+	for i := range usualFlights {
 		apply(fmt.Sprint("flight", i), true)
 		waitUntil(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.batches) == i+1 })
 	}

@@ -198,7 +198,7 @@ func TestEveryTypeOfValueComesThrough(t *testing.T) {
 			t.Errorf("%s: got %#v, want %#v", name, g, w)
 		}
 	}
-	if _, err := encode(struct{}{}, ""); err == nil {
+	if _, err := appendValue(nil, struct{}{}, ""); err == nil {
 		t.Error("a type that Firestore lacks was encoded")
 	}
 }

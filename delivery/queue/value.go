@@ -3,13 +3,9 @@ package queue
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
-	"google.golang.org/genproto/googleapis/type/latlng"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"postrider/delivery"
 )
@@ -61,58 +57,16 @@ func valueOf(v *pb.Value) any {
 	}
 }
 
-// encode returns v as a value of Firestore's. root is the database's root, to
-// which references are relative.
-func encode(v any, root string) (*pb.Value, error) {
-	switch v := v.(type) {
-	case nil:
-		return &pb.Value{ValueType: &pb.Value_NullValue{NullValue: structpb.NullValue_NULL_VALUE}}, nil
-	case bool:
-		return &pb.Value{ValueType: &pb.Value_BooleanValue{BooleanValue: v}}, nil
-	case int64:
-		return &pb.Value{ValueType: &pb.Value_IntegerValue{IntegerValue: v}}, nil
-	case float64:
-		return &pb.Value{ValueType: &pb.Value_DoubleValue{DoubleValue: v}}, nil
-	case string:
-		// Firestore refuses strings that aren't UTF-8; a server's reply need not be.
-		return &pb.Value{ValueType: &pb.Value_StringValue{StringValue: strings.ToValidUTF8(v, "\uFFFD")}}, nil
-	case []byte:
-		return &pb.Value{ValueType: &pb.Value_BytesValue{BytesValue: v}}, nil
-	case time.Time:
-		return &pb.Value{ValueType: &pb.Value_TimestampValue{TimestampValue: timestamppb.New(v)}}, nil
-	case delivery.GeoPoint:
-		return &pb.Value{ValueType: &pb.Value_GeoPointValue{GeoPointValue: &latlng.LatLng{Latitude: v.Latitude, Longitude: v.Longitude}}}, nil
-	case delivery.Reference:
-		return &pb.Value{ValueType: &pb.Value_ReferenceValue{ReferenceValue: root + "/documents/" + v.Path}}, nil
-	case []any:
-		return encodeList(v, root)
-	case delivery.Fields:
-		m, err := encodeFields(v, root)
-		return &pb.Value{ValueType: &pb.Value_MapValue{MapValue: &pb.MapValue{Fields: m}}}, err
-	}
-	return nil, fmt.Errorf("encode a %T: not a Firestore type", v)
-}
-
-func encodeList(list []any, root string) (*pb.Value, error) {
-	values := make([]*pb.Value, len(list))
-	for i, e := range list {
-		v, err := encode(e, root)
-		if err != nil {
-			return nil, err
-		}
-		values[i] = v
-	}
-	return &pb.Value{ValueType: &pb.Value_ArrayValue{ArrayValue: &pb.ArrayValue{Values: values}}}, nil
-}
-
+// encodeFields returns fields as Firestore's. Root is the database's root, to which
+// references are relative.
 func encodeFields(f delivery.Fields, root string) (map[string]*pb.Value, error) {
-	m := make(map[string]*pb.Value, len(f))
-	for name, e := range f {
-		v, err := encode(e, root)
-		if err != nil {
-			return nil, fmt.Errorf("field %s: %w", name, err)
-		}
-		m[name] = v
+	encoded, err := appendFields(nil, mapFields, f, root)
+	if err != nil {
+		return nil, err
 	}
-	return m, nil
+	m := &pb.MapValue{}
+	if err := proto.Unmarshal(encoded, m); err != nil {
+		return nil, fmt.Errorf("encode fields: %w", err)
+	}
+	return m.GetFields(), nil
 }
