@@ -37,6 +37,7 @@ type Config struct {
 	Policy         delivery.Policy
 
 	SMTP smtp.Options
+	Rate delivery.Rate // of mails to the server; the zero Rate for no limit
 
 	RecipientDomains []string // that mail may go to, as "example.com" and "*.example.org"; nil for all
 	TemplateOnly     bool     // documents bring a template and nothing of their own
@@ -50,17 +51,18 @@ type Config struct {
 	AttachmentTimeout  time.Duration // all fetches of one document
 	TemplateTimeout    time.Duration // one rendering
 
-	Port           int
-	LogLevel       zerolog.Level
-	Concurrency    int           // attempts at once
-	Lease          time.Duration // from claim to lapse, if it is not renewed
-	LeaseMargin    time.Duration // an attempt ends this long before its lease; at most half of it
-	AttemptTimeout time.Duration // of one attempt, however often its lease is renewed
-	SweepInterval  time.Duration
-	AuditInterval  time.Duration
-	Push           bool   // documents come by events instead of the watch
-	Caller         Caller // who may send the events
-	DrainTimeout   time.Duration
+	Port             int
+	LogLevel         zerolog.Level
+	Concurrency      int           // attempts at once
+	MaxBytesInFlight int           // of mails being made and sent
+	Lease            time.Duration // from claim to lapse, if it is not renewed
+	LeaseMargin      time.Duration // an attempt ends this long before its lease; at most half of it
+	AttemptTimeout   time.Duration // of one attempt, however often its lease is renewed
+	SweepInterval    time.Duration
+	AuditInterval    time.Duration
+	Push             bool   // documents come by events instead of the watch
+	Caller           Caller // who may send the events
+	DrainTimeout     time.Duration
 
 	// Warnings say what has no effect, or another than it seems, a line each:
 	// settings that the extension lets pass, too.
@@ -87,14 +89,16 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		AttachmentTimeout:  r.duration("ATTACHMENT_TIMEOUT", time.Second, time.Hour),
 		TemplateTimeout:    r.duration("TEMPLATE_TIMEOUT", 10*time.Millisecond, time.Hour),
 
-		Port:           int(r.number("PORT", 1, 65535)),
-		LogLevel:       r.logLevel(),
-		Concurrency:    int(r.number("CONCURRENCY", 1, 10000)),
-		Lease:          r.duration("LEASE_DURATION", 10*time.Second, time.Hour),
-		LeaseMargin:    r.duration("LEASE_MARGIN", time.Second, time.Hour),
-		AttemptTimeout: r.duration("ATTEMPT_TIMEOUT", time.Second, time.Hour),
-		SweepInterval:  r.duration("SWEEP_INTERVAL", time.Second, 10*time.Minute),
-		DrainTimeout:   r.duration("DRAIN_TIMEOUT", time.Millisecond, 10*time.Minute),
+		Port:             int(r.number("PORT", 1, 65535)),
+		LogLevel:         r.logLevel(),
+		Concurrency:      int(r.number("CONCURRENCY", 1, 10000)),
+		MaxBytesInFlight: int(r.number("MAX_BYTES_IN_FLIGHT", 1<<20, math.MaxInt)),
+		Rate:             r.rate("SMTP_RATE"),
+		Lease:            r.duration("LEASE_DURATION", 10*time.Second, time.Hour),
+		LeaseMargin:      r.duration("LEASE_MARGIN", time.Second, time.Hour),
+		AttemptTimeout:   r.duration("ATTEMPT_TIMEOUT", time.Second, time.Hour),
+		SweepInterval:    r.duration("SWEEP_INTERVAL", time.Second, 10*time.Minute),
+		DrainTimeout:     r.duration("DRAIN_TIMEOUT", time.Millisecond, 10*time.Minute),
 	}
 	r.firestore(&c)
 	r.source(&c)

@@ -56,7 +56,8 @@ const (
 	maxWithin = 720 * time.Hour
 )
 
-// rate reads how much may happen within a time, as 20/1h; none sets no limit.
+// rate reads how much may happen within a time, as 20/1h or 20/hour; none sets no
+// limit.
 func (r *reader) rate(name string) delivery.Rate {
 	v := r.text(name)
 	if v == "none" {
@@ -65,7 +66,7 @@ func (r *reader) rate(name string) delivery.Rate {
 	if rate, ok := parseRate(v); ok {
 		return rate
 	}
-	r.fault(name, "is "+quote(v), fmt.Sprintf("write a number from 1 to %d, a slash and a time from 1s to %s, as 20/1h or 5/30m, or none for no limit", maxRate, short(maxWithin)))
+	r.fault(name, "is "+quote(v), fmt.Sprintf("write a number from 1 to %d, a slash and a time from 1s to %s, or second, minute, hour or day, as 20/1h or 5/minute, or none for no limit", maxRate, short(maxWithin)))
 	rate, _ := parseRate(r.rows[name].Default)
 	return rate
 }
@@ -75,6 +76,16 @@ func parseRate(v string) (delivery.Rate, bool) {
 	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil || n < 1 || n > maxRate {
 		return delivery.Rate{}, false
+	}
+	switch within {
+	case "second":
+		within = "1s"
+	case "minute":
+		within = "1m"
+	case "hour":
+		within = "1h"
+	case "day":
+		within = "24h"
 	}
 	per, err := time.ParseDuration(within)
 	if err != nil || per < time.Second || per > maxWithin {

@@ -62,7 +62,7 @@ func TestSettingsShowWhatDefaultsGiveWayTo(t *testing.T) {
 		"a life":  {env("RETRY_MAX_AGE", "30s"), []string{"RETRY_MIN_DELAY=30s RETRY_MAX_DELAY=30s"}},
 		"the URI": {
 			env("SMTP_CONNECTION_URI", "smtp://127.0.0.1:25?maxConnections=3&maxMessages=7&socketTimeout=5000"),
-			[]string{"SMTP_MAX_CONNECTIONS=3 SMTP_MAX_MESSAGES_PER_CONNECTION=7 SMTP_CONNECT_TIMEOUT=20s SMTP_GREETING_TIMEOUT=30s SMTP_SOCKET_TIMEOUT=5s"},
+			[]string{"SMTP_MAX_CONNECTIONS=3 SMTP_MAX_MESSAGES_PER_CONNECTION=7 SMTP_PIPELINING=lookahead SMTP_RATE=none SMTP_CONNECT_TIMEOUT=20s SMTP_GREETING_TIMEOUT=30s SMTP_SOCKET_TIMEOUT=5s"},
 		},
 		"what is set, as it is": {env("RETRY_MIN_DELAY", "60s"), []string{"RETRY_MIN_DELAY=60s"}},
 	} {
@@ -75,8 +75,20 @@ func TestSettingsShowWhatDefaultsGiveWayTo(t *testing.T) {
 	}
 }
 
+func TestRates(t *testing.T) {
+	for v, want := range map[string]delivery.Rate{
+		"none": {}, "14/second": {N: 14, Per: time.Second}, "600/minute": {N: 600, Per: time.Minute}, "2000/hour": {N: 2000, Per: time.Hour},
+		"50000/day": {N: 50000, Per: 24 * time.Hour}, "5/30m": {N: 5, Per: 30 * time.Minute},
+	} {
+		got, err := load(env("SMTP_RATE", v))
+		if err != nil || got.Rate != want {
+			t.Errorf("%s: got %v, %v", v, got.Rate, err)
+		}
+	}
+}
+
 func TestWrongPolicies(t *testing.T) {
-	const rate = "write a number from 1 to 1000000, a slash and a time from 1s to 720h, as 20/1h or 5/30m, or none for no limit"
+	const rate = "write a number from 1 to 1000000, a slash and a time from 1s to 720h, or second, minute, hour or day, as 20/1h or 5/minute, or none for no limit"
 	cases := map[string]wrong{
 		"no attempt":             {env("MAX_ATTEMPTS", "0"), `MAX_ATTEMPTS is "0": write a whole number from 1 to 100`},
 		"endless attempts":       {env("MAX_ATTEMPTS", "101"), `MAX_ATTEMPTS is "101"`},
@@ -90,6 +102,9 @@ func TestWrongPolicies(t *testing.T) {
 		"margin beyond half":     {env("LEASE_MARGIN", "30001ms"), "LEASE_MARGIN is 30.001s, more than half of LEASE_DURATION, which is 1m"},
 		"attempt too short":      {env("ATTEMPT_TIMEOUT", "0s"), `ATTEMPT_TIMEOUT is "0s": write a time from 1s to 1h`},
 		"fetch outlives attempt": {env("ATTEMPT_TIMEOUT", "20s", "ATTACHMENT_TIMEOUT", "20s"), "ATTACHMENT_TIMEOUT is 20s, and an attempt has only 20s (ATTEMPT_TIMEOUT)"},
+		"bytes in flight":        {env("MAX_BYTES_IN_FLIGHT", "1048575"), `MAX_BYTES_IN_FLIGHT is "1048575": write a whole number of at least 1048576`},
+		"pipelining":             {env("SMTP_PIPELINING", "true"), `SMTP_PIPELINING is "true": use one of lookahead, envelope, off`},
+		"rate of mails":          {env("SMTP_RATE", "5/week"), `SMTP_RATE is "5/week": ` + rate},
 		"empty rate":             {env("MAX_PER_DOCUMENT", ""), "MAX_PER_DOCUMENT is empty: give it a value, or unset it for 100/1h"},
 	}
 	for _, v := range []string{"0", "20", "/1h", "20/", "0/1h", "-1/1h", "+1/1h", "1000001/1h", "1/999ms", "1/721h", "20/1", "20/1h/1h", "20 / 1h", "None", "1e3/1h"} {

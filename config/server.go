@@ -30,6 +30,7 @@ func (r *reader) smtp() smtp.Options {
 		ConnectTimeout:     r.duration("SMTP_CONNECT_TIMEOUT", time.Millisecond, 10*time.Minute),
 		GreetingTimeout:    r.duration("SMTP_GREETING_TIMEOUT", time.Millisecond, 10*time.Minute),
 		SocketTimeout:      r.duration("SMTP_SOCKET_TIMEOUT", time.Millisecond, 10*time.Minute),
+		Pipelining:         r.pipelining(),
 	}
 	t := r.tlsJSON()
 	if r.authType() == authOAuth2 {
@@ -42,6 +43,16 @@ func (r *reader) smtp() smtp.Options {
 		r.fault("TLS_OPTIONS", "cannot be used", err.Error())
 	}
 	return o
+}
+
+func (r *reader) pipelining() smtp.Pipelining {
+	switch r.choice("SMTP_PIPELINING", "lookahead", "envelope", "off") {
+	case "envelope":
+		return smtp.EnvelopeOnly
+	case "off":
+		return smtp.NoPipelining
+	}
+	return smtp.Lookahead
 }
 
 // authType reads AUTH_TYPE. For the extension any value but OAuth2 means the

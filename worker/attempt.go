@@ -16,10 +16,16 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// errand is what is to be known of a document in hand.
+type errand struct {
+	found   time.Time
+	patient bool // it may wait for the mail server
+}
+
 // handle does what is to be done about a document, and returns it as it is then:
 // if somebody else was faster, what that made of it. The error is
 // delivery.ErrGone, or says that the document could not be written.
-func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot, patient bool) (delivery.Snapshot, error) {
+func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot, how errand) (delivery.Snapshot, error) {
 	now, record, policy := w.queue.Now(), delivery.ReadRecord(s.Fields), w.options.Policy
 	switch decide(s, now) {
 	case delivery.Claim:
@@ -29,7 +35,7 @@ func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot, patient 
 		if until, exceeded := record.Exceeds(policy, now); exceeded {
 			return w.apply(work, s, record.TooOften(policy, until, now), "refused by MAX_PER_DOCUMENT", w.metrics.refused.Inc)
 		}
-		return w.attempt(ctx, work, s, patient)
+		return w.attempt(ctx, work, s, how)
 	case delivery.Expire:
 		return w.apply(work, s, record.Expired(policy, rand.Float64(), now), "lease lapsed", w.metrics.expired.Inc)
 	case delivery.Refuse:
@@ -77,26 +83,26 @@ func (w *Worker) lost(s, now delivery.Snapshot, err error) (delivery.Snapshot, e
 
 // attempt claims the document once the mail server may be used, sends it, and
 // writes down what happened.
-func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, patient bool) (delivery.Snapshot, error) {
-	pass, err := w.outage.enter(ctx, patient)
+func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, how errand) (delivery.Snapshot, error) {
+	in, err := w.enter(ctx, s, how.patient)
 	if err != nil {
 		return s, err
 	}
-	defer pass.end()
+	defer in.leave()
 	claimed, lease, err := w.claim(ctx, work, s)
 	if err != nil {
 		return w.lost(s, claimed, err)
 	}
 	defer w.hands.lease(lease.ID)()
-	w.metrics.claims.WithLabelValues("won").Inc()
+	w.metrics.claimed(how.found, s, w.queue.Now())
 	w.log.Debug().Str("doc", s.ID).Time("lease_until", lease.Expires).Msg("claimed")
 	began, e := time.Now(), ending{released: true}
 	if ctx.Err() == nil {
-		t := w.tenure(work, claimed, lease)
+		t := w.tenure(work, claimed, lease, in)
 		e = w.send(work, t, claimed)
 		claimed, lease = t.close()
 	}
-	pass.end()
+	in.leave()
 	return w.finish(work, claimed, lease, e, time.Since(began))
 }
 
@@ -186,8 +192,12 @@ func (w *Worker) send(work context.Context, t *tenure, s delivery.Snapshot) (e e
 	if err != nil {
 		return notSent(failureOf(err))
 	}
-	mail, err := w.composer.Compose(t.ctx, doc, record.Message(), w.queue.Now())
-	if err != nil {
+	began := time.Now()
+	mail, err := w.composer.Compose(t.ctx, doc, record.Message(), w.queue.Now(), t.hold)
+	w.metrics.timing.passed(phaseCompose, began)
+	if errors.Is(err, errCramped) {
+		return ending{released: true}
+	} else if err != nil {
 		return w.cut(work, t, notSent(failureOf(err)))
 	}
 	mail.Envelope.To = record.Owed(mail.Envelope.To)
@@ -208,10 +218,15 @@ func (w *Worker) send(work context.Context, t *tenure, s delivery.Snapshot) (e e
 
 // hand hands a mail to the mail server.
 func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.Time) ending {
+	t.handed = time.Now()
 	result, err := w.sender.Send(t.ctx, t.limit, smtp.Mail{
-		Envelope: mail.Envelope, Message: mail.Message, StartBy: startBy, Open: t.open, Begin: t.begin,
+		Envelope: mail.Envelope, Message: mail.Message, StartBy: startBy, Open: t.open, NoSession: t.noSession, Begin: t.begin,
 	})
 	refused, failed := errors.AsType[*smtp.Error](err)
+	blameless := w.heed(t.entry, result, refused)
+	if t.entry.begun {
+		w.metrics.timing.passed(phaseTransaction, t.begun)
+	}
 	if err == nil || failed && !refused.Reply.IsZero() && !refused.Unreachable() {
 		w.outage.succeed(false, w.queue.Now()) // the server answers mails
 	}
@@ -222,10 +237,7 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 			Response:   result.Reply.String(),
 		}}
 	}
-	if errors.Is(err, smtp.ErrBusy) || t.unbegun != nil {
-		return ending{released: true}
-	}
-	if failed && refused.Unreachable() && w.outage.fail(refused, w.queue.Now()) {
+	if errors.Is(err, smtp.ErrBusy) || t.unbegun != nil || t.blameless || blameless {
 		return ending{released: true}
 	}
 	failure, recipients := verdictOf(err)
@@ -280,11 +292,13 @@ func (w *Worker) finish(work context.Context, claimed delivery.Snapshot, lease d
 	now, fraction := w.queue.Now(), rand.Float64()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(work), max(lease.Expires.Sub(now), w.options.Margin))
 	defer cancel()
+	began := time.Now()
 	var change delivery.Change
 	after, err := w.queue.Finish(ctx, claimed, func(r delivery.Record) delivery.Change {
 		change = e.change(r, w.options.Policy, fraction, now)
 		return change
 	})
+	w.metrics.timing.passed(phaseWriteBack, began)
 	w.metrics.ended(outcomeOf(e, change), took)
 	switch {
 	case err == nil:

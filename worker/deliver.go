@@ -69,7 +69,7 @@ func (w *Worker) accept(ctx, work context.Context, d *handedIn) bool {
 		return false
 	}
 	if mine {
-		w.hands.running.Go(func() { w.work(ctx, work, w.hands, d.document, false) })
+		w.hands.run(func() { w.work(ctx, work, w.hands, d.document, false) })
 	}
 	d.answer <- held
 	return true

@@ -133,6 +133,9 @@ func (s *server) have(ctx context.Context, m smtp.Mail) error {
 	s.count(1)
 	err := s.session(ctx)
 	s.count(-1)
+	if e, ok := errors.AsType[*smtp.Error](err); ok && e.Unreachable() {
+		m.NoSession(e)
+	}
 	if err != nil || dead {
 		return err
 	}

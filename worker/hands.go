@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"time"
 
 	"postrider/delivery"
 )
@@ -12,6 +13,8 @@ import (
 type hands struct {
 	slots   chan struct{}
 	freed   chan struct{} // holds one when a hand has become free
+	tasks   chan func()   // for goroutines that have nothing to do
+	rest    chan struct{} // closed when they are to end
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -21,6 +24,7 @@ type hands struct {
 
 // hold is a document in hand, or one that waits for a hand.
 type hold struct {
+	found   time.Time          // when it was passed on, or was found to be wanted again
 	newest  *delivery.Snapshot // what it has become meanwhile; nil if nothing
 	settled []func()           // to be called once it is taken care of
 	done    chan struct{}      // closed when it is let go of; what follows is set before
@@ -29,7 +33,10 @@ type hold struct {
 }
 
 func newHands(n int) *hands {
-	return &hands{slots: make(chan struct{}, n), freed: make(chan struct{}, 1), held: map[string]*hold{}, leases: map[string]bool{}}
+	return &hands{
+		slots: make(chan struct{}, n), freed: make(chan struct{}, 1), tasks: make(chan func()), rest: make(chan struct{}),
+		held: map[string]*hold{}, leases: map[string]bool{},
+	}
 }
 
 // take takes a document in hand once there is a hand free, and reports whether
@@ -74,7 +81,7 @@ func (h *hands) hold(s delivery.Snapshot, settled func()) (held *hold, already b
 	defer h.mu.Unlock()
 	held, already = h.held[s.ID]
 	if !already {
-		held = &hold{done: make(chan struct{})}
+		held = &hold{found: time.Now(), done: make(chan struct{})}
 		h.held[s.ID] = held
 	} else if held.newest == nil || held.newest.UpdateTime.Before(s.UpdateTime) {
 		held.newest = &s
@@ -108,6 +115,7 @@ func (h *hands) release(after delivery.Snapshot, err error, next func(delivery.S
 	if err == nil {
 		var again bool
 		if again, err = next(after); again {
+			held.found = time.Now()
 			return after, nil
 		}
 	}
@@ -120,6 +128,13 @@ func (h *hands) release(after delivery.Snapshot, err error, next func(delivery.S
 	default:
 	}
 	return after, held
+}
+
+// found returns when a document in hand was found.
+func (h *hands) found(id string) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.held[id].found
 }
 
 // lease notes that an attempt is made under a lease, until the returned function
@@ -151,5 +166,29 @@ func (h *hands) free() int { return cap(h.slots) - len(h.slots) }
 // count returns how many documents are in hand.
 func (h *hands) count() int { return len(h.slots) }
 
-// wait returns once nothing is in hand.
-func (h *hands) wait() { h.running.Wait() }
+// run runs a task on a goroutine: on one that has worked before, if there is one,
+// for its stack has grown to what a mail needs.
+func (h *hands) run(task func()) {
+	select {
+	case h.tasks <- task:
+		return
+	default:
+	}
+	h.running.Go(func() {
+		for task != nil {
+			task()
+			select {
+			case task = <-h.tasks:
+			case <-h.rest:
+				task = nil
+			}
+		}
+	})
+}
+
+// wait returns once nothing is in hand. Nothing is run meanwhile.
+func (h *hands) wait() {
+	close(h.rest)
+	h.running.Wait()
+	h.rest = make(chan struct{})
+}

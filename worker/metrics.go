@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"postrider/delivery"
 )
 
 // Metrics are the worker's, in Prometheus' terms. Labels come from closed sets,
@@ -24,6 +26,9 @@ type Metrics struct {
 	left      prometheus.Gauge
 	takeovers prometheus.Counter
 	down      prometheus.Gauge
+	slowed    prometheus.Gauge
+	held      prometheus.Gauge
+	timing    timing
 }
 
 // NewMetrics returns metrics that are registered with r.
@@ -52,13 +57,17 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		left:      gauge("postrider_documents_left", "Documents left to other instances that have not been seen claimed."),
 		down:      gauge("postrider_smtp_down", "1 while the mail server can't be used and documents wait unclaimed."),
 		takeovers: counter("postrider_takeovers_total", "Documents taken because the instance they were left to did not."),
+		slowed:    gauge("postrider_smtp_slowed", "Mails a second that the mail server seems to take, since it asked to slow down; 0 while it does not."),
+		held:      gauge("postrider_bytes_in_flight", "Bytes of mails that are being made or sent, as MAX_BYTES_IN_FLIGHT counts them."),
+		timing:    newTiming(r),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "postrider_attempt_seconds", Help: "Time from claim to outcome, by outcome as in postrider_attempts_total.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"outcome"}),
 	}
 	r.MustRegister(m.attempts, m.took, m.claims, m.sweeps, m.expired, m.refused, m.unwritten, m.inHand, m.watching,
-		m.audits, m.found, m.instances, m.left, m.takeovers, m.down)
+		m.audits, m.found, m.instances, m.left, m.takeovers, m.down,
+		m.slowed, m.held)
 	return m
 }
 
@@ -66,4 +75,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 func (m *Metrics) ended(outcome string, took time.Duration) {
 	m.attempts.WithLabelValues(outcome).Inc()
 	m.took.WithLabelValues(outcome).Observe(took.Seconds())
+}
+
+// claimed counts a claim that was won: of a document that was found at a time by
+// this machine's clock, and became due as its snapshot says by the common one.
+func (m *Metrics) claimed(found time.Time, s delivery.Snapshot, now time.Time) {
+	m.claims.WithLabelValues("won").Inc()
+	m.timing.passed(phaseClaim, found)
+	due := latest(s.UpdateTime, delivery.ReadRecord(s.Fields).NextAttempt)
+	m.timing.age.Observe(max(0, now.Sub(due).Seconds()))
 }

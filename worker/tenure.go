@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postrider/delivery"
+	"postrider/smtp"
 )
 
 // errTakenOver ends an attempt whose claim belongs to somebody else.
@@ -38,7 +39,12 @@ type tenure struct {
 	lease   delivery.Lease
 	over    bool
 
-	unbegun error // why the mail was kept from being sent; of the goroutine that sends
+	// Of the goroutine that sends:
+	entry     *entry
+	handed    time.Time // when the mail was handed to the mail server
+	begun     time.Time // when it had a session, if it has
+	unbegun   error     // why the mail was kept from being sent
+	blameless bool      // there was no session, and that is not the mail's fault
 }
 
 // limit is the context of an attempt whose deadline moves. It tells it as it is:
@@ -63,11 +69,11 @@ func (l limit) set(deadline, now time.Time) time.Duration {
 	return left
 }
 
-// tenure begins the attempt under a claim. Work ends it before the mail is sent.
-// Close it.
-func (w *Worker) tenure(work context.Context, claimed delivery.Snapshot, lease delivery.Lease) *tenure {
+// tenure begins the attempt under a claim, of a mail that was let in. Work ends
+// it before the mail is sent. Close it.
+func (w *Worker) tenure(work context.Context, claimed delivery.Snapshot, lease delivery.Lease, in *entry) *tenure {
 	now := w.queue.Now()
-	t := &tenure{worker: w, last: now.Add(w.options.Attempt), desk: make(chan struct{}, 1), claimed: claimed, lease: lease}
+	t := &tenure{worker: w, last: now.Add(w.options.Attempt), desk: make(chan struct{}, 1), claimed: claimed, lease: lease, entry: in}
 	t.limit.at = &atomic.Pointer[moment]{}
 	t.limit.Context, t.end = context.WithCancelCause(context.WithoutCancel(work))
 	left := t.limit.set(t.deadline(), now)
@@ -145,6 +151,18 @@ func (t *tenure) open() error {
 	return t.unbegun
 }
 
+// noSession is called when there is no session to be had.
+func (t *tenure) noSession(e *smtp.Error) {
+	t.blameless = t.worker.outage.fail(e, t.worker.queue.Now())
+}
+
+// hold says how many bytes the mail takes beside its document from now on.
+func (t *tenure) hold(ctx context.Context, bytes int) error {
+	ctx, cancel := context.WithTimeout(ctx, maxQueue)
+	defer cancel()
+	return t.entry.stay.hold(ctx, t.entry.document+bytes)
+}
+
 // begin is called with a session in hand, before the first command of the mail's
 // transaction; fresh says that the session was opened for it. An attempt that has
 // lost its time, as one whose process was stopped for a while, ends here.
@@ -160,6 +178,9 @@ func (t *tenure) begin(fresh bool) error {
 		rise := t.sit()
 		t.unbegun = t.amend(delivery.Record.Sending)
 		rise()
+	}
+	if t.unbegun == nil {
+		t.begun, t.entry.begun = t.worker.metrics.timing.passed(phaseConnect, t.handed), true
 	}
 	return t.unbegun
 }

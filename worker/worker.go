@@ -68,10 +68,12 @@ type Keeper interface {
 }
 
 // Composer makes the mail that a document asks for. The same id gives the same
-// Message-ID. Its errors are [*delivery.Failure], and it
+// Message-ID. Its errors are [*delivery.Failure], or one of hold, and it
 // returns soon after ctx ends.
 type Composer interface {
-	Compose(ctx context.Context, doc delivery.Document, id string, now time.Time) (Mail, error)
+	// Compose calls hold before the mail takes much more memory than its document,
+	// with the bytes it takes then in all.
+	Compose(ctx context.Context, doc delivery.Document, id string, now time.Time, hold func(ctx context.Context, bytes int) error) (Mail, error)
 }
 
 // Sender hands mails to the mail server; [smtp.Pool] is one. Its errors are
@@ -103,6 +105,8 @@ type Options struct {
 	Push        bool          // documents come by Deliver; nothing is watched
 	Alone       bool          // no other instance is to be expected
 	Instance    string        // its ID; unique among those on the collection
+	Bytes       int           // that mails may take that are being made and sent; one mail may exceed it
+	Rate        delivery.Rate // of mails, of this instance; the zero Rate for no limit
 	Policy      delivery.Policy
 }
 
@@ -117,6 +121,8 @@ type Worker struct {
 	hands    *hands // for attempts
 	menders  *hands // for what only a write is to be done about
 	outage   *outage
+	pacer    *pacer
+	room     *room
 	rates    *rates
 	share    *share
 	missed   *missed
@@ -130,7 +136,7 @@ func New(o Options, q Queue, c Composer, s Sender, log zerolog.Logger, m *Metric
 	return &Worker{
 		options: o, queue: q, composer: c, sender: s, log: log, metrics: m,
 		hands: newHands(o.Concurrency), menders: newHands(max(minMenders, o.Concurrency/4)),
-		outage: newOutage(), rates: newRates(), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
+		outage: newOutage(), pacer: newPacer(o.Rate), room: newRoom(o.Bytes, m.held), rates: newRates(), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
 	}
 }
 
@@ -226,7 +232,7 @@ func (w *Worker) taker(ctx, work context.Context) finder {
 			w.share.keptWaiting(now)
 		}
 		if mine {
-			h.running.Go(func() { w.work(ctx, work, h, s, true) })
+			h.run(func() { w.work(ctx, work, h, s, true) })
 		}
 		return err
 	}
@@ -249,7 +255,7 @@ func (w *Worker) work(ctx, work context.Context, h *hands, s delivery.Snapshot, 
 	defer w.metrics.inHand.Dec()
 	var end *hold
 	for end == nil {
-		after, err := w.handle(ctx, work, s, patient)
+		after, err := w.handle(ctx, work, s, errand{found: h.found(s.ID), patient: patient})
 		s, end = h.release(after, err, func(s delivery.Snapshot) (bool, error) {
 			if !actionable(s, w.queue.Now()) {
 				return false, nil

@@ -50,7 +50,7 @@ func (l *logbook) String() string {
 // composeFunc and sendFunc are the worker's other two sides.
 type composeFunc func(ctx context.Context, doc delivery.Document, id string, now time.Time) (Mail, error)
 
-func (f composeFunc) Compose(ctx context.Context, doc delivery.Document, id string, now time.Time) (Mail, error) {
+func (f composeFunc) Compose(ctx context.Context, doc delivery.Document, id string, now time.Time, _ func(context.Context, int) error) (Mail, error) {
 	return f(ctx, doc, id, now)
 }
 
@@ -107,7 +107,7 @@ func newOffice(send sendFunc) *office {
 	})
 	o.Worker = New(Options{
 		Concurrency: 10, Lease: time.Minute, Margin: 10 * time.Second, Attempt: 10 * time.Minute, Drain: 8 * time.Second, Sweep: 40 * time.Second,
-		Audit: time.Hour, Instance: "one",
+		Audit: time.Hour, Instance: "one", Bytes: 1 << 20,
 	}, o.Store, composeFunc(plain), recorded, zerolog.New(o.log), NewMetrics(prometheus.NewRegistry()))
 	return o
 }

@@ -60,7 +60,7 @@ func (d *development) run(ctx context.Context) (err error) {
 		return err
 	}
 	log := newLogger(d.err, c.LogLevel)
-	s, err := newService(ctx, c, log)
+	s, err := newService(ctx, c, log, false)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (p program) run(ctx context.Context, args []string) error {
 	for _, warning := range c.Warnings {
 		log.Warn().Msg(warning)
 	}
-	s, err := newService(ctx, c, log)
+	s, err := newService(ctx, c, log, *drain)
 	if err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func (i *instance) leave() {
 func worldOptions(n int) worker.Options {
 	return worker.Options{
 		Concurrency: 8, Lease: time.Minute, Margin: 10 * time.Second, Attempt: 10 * time.Minute, Drain: 8 * time.Second,
-		Sweep: 45 * time.Second, Audit: time.Hour, Instance: fmt.Sprint("instance-", n),
+		Sweep: 45 * time.Second, Audit: time.Hour, Instance: fmt.Sprint("instance-", n), Bytes: 1 << 20,
 	}
 }
 
@@ -214,7 +214,7 @@ func (i *instance) drain(every time.Duration) {
 }
 
 // Compose makes a mail of which nothing matters but whose it is.
-func (i *instance) Compose(_ context.Context, doc delivery.Document, id string, _ time.Time) (worker.Mail, error) {
+func (i *instance) Compose(_ context.Context, doc delivery.Document, id string, _ time.Time, _ func(context.Context, int) error) (worker.Mail, error) {
 	return worker.Mail{Envelope: smtp.Envelope{From: "a@b.test", To: doc.To}, MessageID: "<" + id + "@b.test>", Message: []byte(doc.Message.Subject)}, nil
 }
 
