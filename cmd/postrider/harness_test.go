@@ -45,7 +45,7 @@ func emulatorHost(t testing.TB) string {
 		t.Fatal("FIRESTORE_EMULATOR_HOST is not set: the emulator tests can't run")
 	}
 	if host == "" {
-		t.Skip("FIRESTORE_EMULATOR_HOST is not set: run make test, or make bench")
+		t.Skip("FIRESTORE_EMULATOR_HOST is not set: run make test, or make benchmarks")
 	}
 	return host
 }
