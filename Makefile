@@ -2,7 +2,8 @@
 # make lint    go vet, golangci-lint with .golangci.yml (gofumpt among it)
 # make build   the static binary, in bin/
 # make schedules  thousands of random faults of Firestore, in virtual time
-# make bench   what CHANGELOG and README claim about speed, measured
+# make bench   the speed, beside its limits and rivals: one table, in ten minutes
+# make benchmarks  the parts of it: every Go benchmark
 # make fuzz    every fuzz test for FUZZTIME each
 # make crash   real workers, killed, frozen and cut over 5,000 documents; and that
 #              it is noticed when a protection is taken out of them
@@ -17,7 +18,7 @@ GOLANGCI_VERSION = 2.15.0
 GOLANGCI = $(shell golangci-lint version --short 2>/dev/null | grep -qx $(GOLANGCI_VERSION) && echo golangci-lint \
 	|| echo $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_VERSION))
 
-.PHONY: test lint build schedules bench fuzz crash
+.PHONY: test lint build schedules bench benchmarks fuzz crash
 
 # The JavaScript engine is a C program in Go, and not ours: with the detector in
 # it too, rendering takes fifty times as long.
@@ -41,7 +42,13 @@ schedules:
 		-schedule-seed $$(date +%s) -restarts $$((20 * $(SCHEDULES))) -restart-seed $$(date +%s) \
 		-moods $$((5 * $(SCHEDULES))) -mood-seed $$(date +%s)
 
+# BENCHFLAGS, such as -only smtp or -quick.
+BENCHFLAGS ?=
+
 bench:
+	$(TESTENV) $(GO) run ./cmd/bench $(BENCHFLAGS)
+
+benchmarks:
 	$(TESTENV) $(GO) test -run '^$$' -bench . -benchmem -timeout 20m $(TESTFLAGS) ./...
 
 # A run of `go test -fuzz` takes one target of one package.
