@@ -49,17 +49,17 @@ func withoutFence() mutation {
 					"\t\tunfenced := current\n\t\tunfenced.UpdateTime = time.Time{}\n\t\tafter, err := q.write(ctx, unfenced, shortened(c, form))\n",
 				},
 				{
-					"CurrentDocument: &pb.Precondition{ConditionType: &pb.Precondition_UpdateTime{UpdateTime: timestamppb.New(s.UpdateTime)}},",
-					"CurrentDocument: ifUnchanged(s),",
+					"appendCondition(appendMask(w, c.Paths()), s.UpdateTime)",
+					"ifUnchanged(appendMask(w, c.Paths()), s)",
 				},
 				{"if err == nil && delivery.ReadRecord(now.Fields).Lease.ID != lease {", "if false {"},
 			},
 			added: `
-func ifUnchanged(s delivery.Snapshot) *pb.Precondition {
+func ifUnchanged(w []byte, s delivery.Snapshot) []byte {
 	if s.UpdateTime.IsZero() {
-		return nil
+		return w
 	}
-	return &pb.Precondition{ConditionType: &pb.Precondition_UpdateTime{UpdateTime: timestamppb.New(s.UpdateTime)}}
+	return appendCondition(w, s.UpdateTime)
 }
 `,
 		}},

@@ -133,6 +133,7 @@ func TestCloudRunServiceWouldStart(t *testing.T) {
 	}
 	container := s.Spec.Template.Spec.Containers[0]
 	known, environment := variables(), map[string]string{}
+	known["GOMEMLIMIT"] = config.Variable{Name: "GOMEMLIMIT"} // the Go runtime's
 	for _, v := range container.Env {
 		row, ok := known[v.Name]
 		if !ok || v.Name == "PORT" {
