@@ -23,15 +23,16 @@ const (
 	writeTimeout = 5 * time.Second // for one BatchWrite; the write-back has several within its margin
 )
 
-// How many BatchWrites are under way at a time. Where an answer takes a millisecond
-// two are enough. Where it takes 20, as Firestore's, a write waits for one of two for
-// half that time, and 64 hands do 63 % of the mails that they could; with eight, 87 %.
-// Still more make the batches so small that a server that is busy and not far away
-// does fewer mails: Google's emulator a quarter fewer with 16.
+// How many BatchWrites are under way at a time. Two are enough where an answer
+// takes a millisecond. Where the way to Firestore takes many of them, a write would
+// wait for one of two for half that time: there are more, which leave apart. How
+// long the way is the fastest answer of late tells: a server that is near and busy
+// does better with few large requests.
 const (
 	usualFlights = 2
 	maxFlights   = 8
-	apart        = time.Millisecond // departures of those beyond the usual ones
+	apart        = time.Millisecond
+	farAway      = 5 * time.Millisecond
 )
 
 // batcher groups writes without making any of them wait: one that finds a
@@ -41,12 +42,12 @@ type batcher struct {
 	client   *firestore.Client
 	database string
 	clock    *clock // learns from the answers
-	apart    time.Duration
 	running  sync.WaitGroup
 
 	mu       sync.Mutex
 	flights  int
 	departed time.Time // the last of them
+	fastest  fastest
 	waiting  []*pending
 }
 
@@ -60,7 +61,7 @@ type pending struct {
 }
 
 func newBatcher(client *firestore.Client, database string, c *clock) *batcher {
-	return &batcher{client: client, database: database, clock: c, apart: apart}
+	return &batcher{client: client, database: database, clock: c}
 }
 
 // apply is put for a write that is not encoded yet.
@@ -94,7 +95,34 @@ func (b *batcher) put(ctx context.Context, name string, write []byte) (time.Time
 
 // free reports whether another flight may begin. The batcher is locked.
 func (b *batcher) free() bool {
-	return b.flights < usualFlights || b.flights < maxFlights && time.Since(b.departed) >= b.apart
+	return b.flights < usualFlights || b.flights < maxFlights && time.Since(b.departed) >= apart && b.fastest.far()
+}
+
+// fastest is how long the fastest answer of the last minute or two took.
+type fastest struct {
+	now, before time.Duration // in this minute, and in the one before it; 0 if there was none
+	since       time.Time     // when this minute began
+}
+
+func (f *fastest) note(took time.Duration, now time.Time) {
+	if now.Sub(f.since) >= time.Minute {
+		*f = fastest{before: f.now, since: now}
+	}
+	f.now = least(f.now, took)
+}
+
+// far reports whether Firestore is far away, or not known to be near.
+func (f *fastest) far() bool {
+	took := least(f.now, f.before)
+	return took == 0 || took >= farAway
+}
+
+// least returns the smaller one of two times of which 0 is none.
+func least(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // fly sends what is waiting, batch after batch, until nothing is.
@@ -112,6 +140,14 @@ func (b *batcher) fly(ctx context.Context) {
 		b.mu.Unlock()
 		b.send(ctx, batch)
 	}
+}
+
+// answered notes an answer to a request that was sent at a time.
+func (b *batcher) answered(sent time.Time) {
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fastest.note(now.Sub(sent), now)
 }
 
 // next returns the next batch and what waits for a later one: Firestore takes
@@ -179,7 +215,11 @@ func (b *batcher) request(ctx context.Context, batch []*pending) (*pb.BatchWrite
 	}
 	request := &pb.BatchWriteRequest{Database: b.database}
 	request.ProtoReflect().SetUnknown(writes) // which are its writes once they are sent
+	sent := time.Now()
 	response, err := b.client.BatchWrite(ctx, request)
+	if err == nil {
+		b.answered(sent)
+	}
 	if err == nil && (len(response.GetStatus()) != len(batch) || len(response.GetWriteResults()) != len(batch)) {
 		err = status.Error(codes.Internal, fmt.Sprintf("%d writes were answered by %d results", len(batch), len(response.GetStatus())))
 	}

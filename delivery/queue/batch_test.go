@@ -17,13 +17,18 @@ import (
 // answers take so long. It returns how many requests there were, and how long the
 // slowest write took.
 func writing(t *testing.T, answer, pause time.Duration, times, atOnce int) (requests int64, slowest time.Duration) {
+	t.Helper()
+	return answering(t, func(int64) time.Duration { return answer }, pause, times, atOnce)
+}
+
+// answering is writing for answers that differ; they are counted from 1.
+func answering(t *testing.T, answer func(n int64) time.Duration, pause time.Duration, times, atOnce int) (requests int64, slowest time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := stacked(t, firestored.Options{})
 		defer stop()
 		var batches atomic.Int64
 		s.server.SetFaults(firestored.Faults{Call: func(string, any) firestored.CallFault {
-			batches.Add(1)
-			return firestored.CallFault{Late: answer}
+			return firestored.CallFault{Late: answer(batches.Add(1))}
 		}})
 		var mu sync.Mutex
 		var writes sync.WaitGroup
@@ -53,6 +58,43 @@ func TestLateAnswersKeepNoWriteWaiting(t *testing.T) {
 	const answer = 20 * time.Millisecond
 	if _, slowest := writing(t, answer, 3*time.Millisecond, 30, 1); slowest != answer {
 		t.Errorf("a write took %v, its answer %v", slowest, answer)
+	}
+}
+
+// A server that is near is busy if its answers are late: it is sent few requests.
+func TestBusyServerThatIsNearIsSentFewRequests(t *testing.T) {
+	first := func(n int64) time.Duration {
+		if n == 1 {
+			return time.Millisecond
+		}
+		return 20 * time.Millisecond
+	}
+	if requests, _ := answering(t, first, 2*time.Millisecond, 100, 1); requests > 24 {
+		t.Errorf("100 writes within 200 ms took %d requests, of which two at a time fit 20", requests)
+	}
+}
+
+// What a minute has shown counts for another one.
+func TestFastestAnswerIsForgotten(t *testing.T) {
+	var f fastest
+	at := time.Now()
+	if !f.far() {
+		t.Error("a server that has not answered is taken for near")
+	}
+	for _, step := range []struct {
+		after, took time.Duration
+		far         bool
+	}{
+		{0, 20 * time.Millisecond, true},
+		{time.Second, time.Millisecond, false},
+		{2 * time.Second, 20 * time.Millisecond, false},
+		{61 * time.Second, 20 * time.Millisecond, false},
+		{122 * time.Second, 20 * time.Millisecond, true},
+	} {
+		f.note(step.took, at.Add(step.after))
+		if f.far() != step.far {
+			t.Errorf("after %v: far is %v", step.after, f.far())
+		}
 	}
 }
 
