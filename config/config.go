@@ -36,8 +36,8 @@ type Config struct {
 	DefaultReplyTo string // empty for none
 	Policy         delivery.Policy
 
-	SMTP smtp.Options
-	Rate delivery.Rate // of mails to the server; the zero Rate for no limit
+	SMTP     smtp.Options
+	SMTPRate delivery.Rate // of mails to the server; the zero Rate for no limit
 
 	RecipientDomains []string // that mail may go to, as "example.com" and "*.example.org"; nil for all
 	TemplateOnly     bool     // documents bring a template and nothing of their own
@@ -93,7 +93,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 		LogLevel:         r.logLevel(),
 		Concurrency:      int(r.number("CONCURRENCY", 1, 10000)),
 		MaxBytesInFlight: int(r.number("MAX_BYTES_IN_FLIGHT", 1<<20, math.MaxInt)),
-		Rate:             r.rate("SMTP_RATE"),
+		SMTPRate:         r.rate("SMTP_RATE"),
 		Lease:            r.duration("LEASE_DURATION", 10*time.Second, time.Hour),
 		LeaseMargin:      r.duration("LEASE_MARGIN", time.Second, time.Hour),
 		AttemptTimeout:   r.duration("ATTEMPT_TIMEOUT", time.Second, time.Hour),

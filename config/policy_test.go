@@ -81,8 +81,8 @@ func TestRates(t *testing.T) {
 		"50000/day": {N: 50000, Per: 24 * time.Hour}, "5/30m": {N: 5, Per: 30 * time.Minute},
 	} {
 		got, err := load(env("SMTP_RATE", v))
-		if err != nil || got.Rate != want {
-			t.Errorf("%s: got %v, %v", v, got.Rate, err)
+		if err != nil || got.SMTPRate != want {
+			t.Errorf("%s: got %v, %v", v, got.SMTPRate, err)
 		}
 	}
 }

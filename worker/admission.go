@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"postrider/delivery"
-	"postrider/smtp"
 )
 
 // pacer lets mails go at their pace, one after the other.
@@ -23,31 +22,32 @@ func newPacer(limit delivery.Rate) *pacer {
 	return &pacer{turn: make(chan struct{}, 1), freed: make(chan struct{}, 1), pace: pace{limit: limit}}
 }
 
-// enter returns when a mail may go, and when that was. The error is ctx's.
-func (p *pacer) enter(ctx context.Context) (letGo time.Time, err error) {
+// enter returns when a mail may go, when that was, and what it was charged. The
+// error is ctx's.
+func (p *pacer) enter(ctx context.Context) (letGo time.Time, charge time.Duration, err error) {
 	select {
 	case p.turn <- struct{}{}:
 	case <-ctx.Done():
-		return time.Time{}, context.Cause(ctx)
+		return time.Time{}, 0, context.Cause(ctx)
 	}
 	defer func() { <-p.turn }()
 	for {
 		now := time.Now()
 		p.mu.Lock()
-		wait := p.pace.take(now)
+		wait, charge := p.pace.take(now)
 		p.mu.Unlock()
 		if wait == 0 {
-			return now, nil
+			return now, charge, nil
 		}
 		if await(ctx, p.freed, wait); ctx.Err() != nil {
-			return time.Time{}, context.Cause(ctx)
+			return time.Time{}, 0, context.Cause(ctx)
 		}
 	}
 }
 
-func (p *pacer) giveBack() {
+func (p *pacer) giveBack(charge time.Duration) {
 	p.mu.Lock()
-	p.pace.giveBack()
+	p.pace.giveBack(charge)
 	p.mu.Unlock()
 	select {
 	case p.freed <- struct{}{}:
@@ -64,26 +64,37 @@ func (p *pacer) speed() float64 {
 	return p.pace.learned
 }
 
+// errand is what is known of a document in hand.
+type errand struct {
+	found   time.Time
+	patient bool // it may wait for the mail server
+	spared  int  // attempts in a row that were not held against it, as the server asked to slow down
+	bytes   int  // that its mail took, beside the document, when there was no room for it
+}
+
 // entry is what a mail has been let in with. Leave it.
 type entry struct {
 	worker *Worker
-	*pass
-	stay     *stay
-	document int // bytes, of the stay
-	letGo    time.Time
-	begun    bool // the mail came to the server
+	errand *errand
+	pass   *pass
+	stay   *stay
+	size   int // bytes of the document
+	letGo  time.Time
+	charge time.Duration // by the pace
+	spent  bool          // the mail came to the server: it counts
+	left   bool
 }
 
 // enter returns once a mail may be claimed: the mail server can be used,
 // SMTP_RATE lets it go, and there is room for it. What can't be patient is turned
 // away with delivery.ErrUnavailable rather than kept for long.
-func (w *Worker) enter(ctx context.Context, s delivery.Snapshot, patient bool) (*entry, error) {
+func (w *Worker) enter(ctx context.Context, s delivery.Snapshot, e *errand) (*entry, error) {
 	for {
-		p, err := w.outage.enter(ctx, patient)
+		p, err := w.outage.enter(ctx, e.patient)
 		if err != nil {
 			return nil, err
 		}
-		in, err := w.letIn(ctx, s, patient)
+		in, err := w.letIn(ctx, s, e)
 		if err != nil {
 			p.end()
 			return nil, err
@@ -96,19 +107,19 @@ func (w *Worker) enter(ctx context.Context, s delivery.Snapshot, patient bool) (
 	}
 }
 
-func (w *Worker) letIn(ctx context.Context, s delivery.Snapshot, patient bool) (*entry, error) {
-	if !patient {
+func (w *Worker) letIn(ctx context.Context, s delivery.Snapshot, e *errand) (*entry, error) {
+	if !e.patient {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, maxQueue, delivery.ErrUnavailable)
 		defer cancel()
 	}
-	in := &entry{worker: w, document: takes * s.Size}
+	in := &entry{worker: w, errand: e, size: s.Size}
 	var err error
-	if in.letGo, err = w.pacer.enter(ctx); err == nil {
-		if in.stay, err = w.room.enter(ctx, in.document); err == nil {
+	if in.letGo, in.charge, err = w.pacer.enter(ctx); err == nil {
+		if in.stay, err = w.room.enter(ctx, in.takes(e.bytes)); err == nil {
 			return in, nil
 		}
-		w.pacer.giveBack()
+		w.pacer.giveBack(in.charge)
 	}
 	if errors.Is(err, delivery.ErrUnavailable) {
 		return nil, err
@@ -116,63 +127,29 @@ func (w *Worker) letIn(ctx context.Context, s delivery.Snapshot, patient bool) (
 	return nil, delivery.ErrStopping
 }
 
-// takes is how many times its document's size a mail takes: what was read of it,
-// and the message made of it.
-const takes = 2
+// takes returns how many bytes a mail takes with so many beside its document: at
+// least as many again as that, for the message.
+func (in *entry) takes(bytes int) int { return in.size + max(in.size, bytes) }
 
-// leave lets the next ones in.
+// resize says how many bytes the mail takes from now on, its document left out.
+// Where there is no room for them it enters only with room for all the next time.
+func (in *entry) resize(ctx context.Context, bytes int) error {
+	err := in.stay.resize(ctx, in.takes(bytes))
+	if err != nil {
+		in.errand.bytes = max(in.errand.bytes, bytes)
+	}
+	return err
+}
+
+// leave lets the next ones in. It may be called again.
 func (in *entry) leave() {
-	in.end()
+	if in.left {
+		return
+	}
+	in.left = true
+	in.pass.end()
 	in.stay.leave()
-	if !in.begun {
-		in.begun = true
-		in.worker.pacer.giveBack()
+	if !in.spent {
+		in.worker.pacer.giveBack(in.charge)
 	}
-}
-
-// end gives the pass back, if there is one.
-func (in *entry) end() {
-	if in.pass != nil {
-		in.pass.end()
-	}
-}
-
-// recentlyTaken is how long ago a server that asks to slow down has taken a
-// mail, if it is the pace that it dislikes and not the mail.
-const recentlyTaken = time.Minute
-
-// heed slows down if the server asks for it in what it said about a mail. It
-// reports whether the mail is not to be blamed for being refused.
-func (w *Worker) heed(in *entry, result smtp.Result, failed *smtp.Error) (blameless bool) {
-	said := result.Recipients
-	if failed != nil {
-		said = append([]smtp.Recipient{{Reply: failed.Reply}}, failed.Recipients...)
-	}
-	wait, slow := time.Duration(0), false
-	for _, r := range said {
-		if d, asked := r.Reply.SlowDown(); asked {
-			wait, slow = max(wait, d), true
-		}
-	}
-	now := time.Now()
-	halved, blameless := w.pacer.heed(in.letGo, now, slow, wait, failed == nil)
-	if halved {
-		w.log.Warn().Float64("per_second", w.pacer.speed()).Dur("wait", wait).Msg("mail server asks to slow down")
-	}
-	w.metrics.slowed.Set(w.pacer.speed())
-	return blameless
-}
-
-// heed notes what the server made of a mail that was let go at a time.
-func (p *pacer) heed(letGo, now time.Time, slow bool, wait time.Duration, accepted bool) (halved, blameless bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if slow {
-		halved = p.pace.slowDown(letGo, now, wait)
-		blameless = now.Sub(p.pace.taken) < recentlyTaken
-	}
-	if accepted {
-		p.pace.took(now)
-	}
-	return halved, blameless
 }

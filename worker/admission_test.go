@@ -137,6 +137,9 @@ func TestServerThatAsksToSlowDownCostsNoMail(t *testing.T) {
 		if got := o.inStates(2000); got[delivery.Success] != 2000 {
 			t.Errorf("%v", got)
 		}
+		if testutil.ToFloat64(o.metrics.slowed) != 0 {
+			t.Error("when all is over it still counts as slow")
+		}
 		if refused := q.noted("claim") - 2000; refused > 100 {
 			t.Errorf("%d mails were refused and sent again", refused)
 		}
@@ -154,6 +157,95 @@ func TestLoneMailThatIsToldToSlowDownIsNoException(t *testing.T) {
 		shut := o.open(t)
 		time.Sleep(time.Minute)
 		o.want(t, "a", delivery.Error, 1)
+		shut()
+	})
+}
+
+// A recipient that is told to get fewer mails is no reason to send a mail again
+// that may have been taken.
+func TestMailOfUnknownFateIsNotSparedForAThrottledRecipient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, _, s := tapped()
+		sent := 0
+		s.answer = func(_, _ context.Context, m smtp.Mail) (smtp.Result, error) {
+			if len(m.Envelope.To) == 1 {
+				return accepted(m)
+			}
+			sent++
+			return smtp.Result{}, &smtp.Error{
+				Stage: smtp.StageMessage, PossiblyAccepted: true, Err: smtp.ErrClosed,
+				Recipients: []smtp.Recipient{{Address: m.Envelope.To[0], Reply: ok}, {Address: m.Envelope.To[1], Reply: tooFast}},
+			}
+		}
+		o.add("first", "0")
+		shut := o.open(t)
+		time.Sleep(time.Second)
+		o.Put("two", delivery.Fields{"to": []any{"ada@rcpt.test", "bob@rcpt.test"}, "message": delivery.Fields{"subject": "x", "text": "t"}})
+		time.Sleep(2 * time.Minute)
+		o.want(t, "two", delivery.Error, 1)
+		if sent != 1 || o.class("two") != delivery.Unknown {
+			t.Errorf("sent %d times, class %q", sent, o.class("two"))
+		}
+		shut()
+	})
+}
+
+// A mail that is told so each time, for its recipient's sake, ends as its policy
+// says, and does not slow the others down for long.
+func TestOneThrottledRecipientDoesNotStopTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, _, s := tapped()
+		tried, took := 0, 0
+		s.answer = func(_, _ context.Context, m smtp.Mail) (smtp.Result, error) {
+			time.Sleep(50 * time.Millisecond)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if string(m.Message) == "poison" {
+				tried++
+				return smtp.Result{}, &smtp.Error{Stage: smtp.StageMessage, Reply: tooFast}
+			}
+			took++
+			return accepted(m)
+		}
+		o.add("aaa", "0")
+		shut := o.open(t)
+		time.Sleep(time.Second)
+		o.add("poison", "poison")
+		for i := range 600 { // ten mails a second
+			o.add(fmt.Sprint("m-", i), "z")
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		o.want(t, "poison", delivery.Error, 1)
+		if tried != 1+mostSpared || took != 601 {
+			t.Errorf("tried %d times, and %d others were sent", tried, took)
+		}
+		shut()
+	})
+}
+
+// It waits unclaimed until then: each claim in vain costs two writes, and its
+// attachments are fetched again.
+func TestMailThatFoundNoRoomComesBackWhenItFits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, q, s := tapped()
+		o.composer, o.room.limit = &cellar{bytes: 160 << 10}, 1<<20
+		o.hands = newHands(64)
+		s.answer = func(_, _ context.Context, m smtp.Mail) (smtp.Result, error) {
+			time.Sleep(28 * time.Second)
+			return accepted(m)
+		}
+		o.fill(100)
+		shut := o.open(t)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := o.inStates(100); got[delivery.Success] != 100 {
+			t.Errorf("%v", got)
+		}
+		if claims := q.noted("claim"); claims > 2*100 {
+			t.Errorf("%d claims for 100 mails", claims)
+		}
 		shut()
 	})
 }

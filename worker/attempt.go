@@ -16,16 +16,10 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// errand is what is to be known of a document in hand.
-type errand struct {
-	found   time.Time
-	patient bool // it may wait for the mail server
-}
-
 // handle does what is to be done about a document, and returns it as it is then:
 // if somebody else was faster, what that made of it. The error is
 // delivery.ErrGone, or says that the document could not be written.
-func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot, how errand) (delivery.Snapshot, error) {
+func (w *Worker) handle(ctx, work context.Context, s delivery.Snapshot, how *errand) (delivery.Snapshot, error) {
 	now, record, policy := w.queue.Now(), delivery.ReadRecord(s.Fields), w.options.Policy
 	switch decide(s, now) {
 	case delivery.Claim:
@@ -83,8 +77,8 @@ func (w *Worker) lost(s, now delivery.Snapshot, err error) (delivery.Snapshot, e
 
 // attempt claims the document once the mail server may be used, sends it, and
 // writes down what happened.
-func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, how errand) (delivery.Snapshot, error) {
-	in, err := w.enter(ctx, s, how.patient)
+func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, how *errand) (delivery.Snapshot, error) {
+	in, err := w.enter(ctx, s, how)
 	if err != nil {
 		return s, err
 	}
@@ -96,7 +90,7 @@ func (w *Worker) attempt(ctx, work context.Context, s delivery.Snapshot, how err
 	defer w.hands.lease(lease.ID)()
 	w.metrics.claimed(how.found, s, w.queue.Now())
 	w.log.Debug().Str("doc", s.ID).Time("lease_until", lease.Expires).Msg("claimed")
-	began, e := time.Now(), ending{released: true}
+	began, e := time.Now(), handedBack(delivery.ErrStopping)
 	if ctx.Err() == nil {
 		t := w.tenure(work, claimed, lease, in)
 		e = w.send(work, t, claimed)
@@ -170,7 +164,8 @@ func (w *Worker) disown(work context.Context, claimed delivery.Snapshot) deliver
 
 // ending is how an attempt ended.
 type ending struct {
-	released bool // handed back: it does not count
+	released bool  // handed back: it does not count
+	why      error // it was
 	delivery.Attempt
 	recorded func() // called once the ending is written; nil for nothing
 }
@@ -193,10 +188,10 @@ func (w *Worker) send(work context.Context, t *tenure, s delivery.Snapshot) (e e
 		return notSent(failureOf(err))
 	}
 	began := time.Now()
-	mail, err := w.composer.Compose(t.ctx, doc, record.Message(), w.queue.Now(), t.hold)
+	mail, err := w.composer.Compose(t.ctx, doc, record.Message(), w.queue.Now(), t.resize)
 	w.metrics.timing.passed(phaseCompose, began)
 	if errors.Is(err, errCramped) {
-		return ending{released: true}
+		return handedBack(errCramped)
 	} else if err != nil {
 		return w.cut(work, t, notSent(failureOf(err)))
 	}
@@ -211,7 +206,7 @@ func (w *Worker) send(work context.Context, t *tenure, s delivery.Snapshot) (e e
 		e.Envelope = mail.Envelope.To
 		return e
 	} else if err != nil {
-		return ending{released: true}
+		return handedBack(errUncounted)
 	}
 	return w.hand(work, t, mail, startBy)
 }
@@ -223,9 +218,12 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 		Envelope: mail.Envelope, Message: mail.Message, StartBy: startBy, Open: t.open, NoSession: t.noSession, Begin: t.begin,
 	})
 	refused, failed := errors.AsType[*smtp.Error](err)
-	blameless := w.heed(t.entry, result, refused)
-	if t.entry.begun {
-		w.metrics.timing.passed(phaseTransaction, t.begun)
+	blameless := w.heed(t.entry, result, refused, t.crowded)
+	if errors.Is(err, smtp.ErrBusy) {
+		t.entry.spent = false // it was let begin, and waited for its session in vain
+	}
+	if t.entry.spent {
+		w.metrics.timing.passed(phaseTransaction, t.begunAt)
 	}
 	if err == nil || failed && !refused.Reply.IsZero() && !refused.Unreachable() {
 		w.outage.succeed(false, w.queue.Now()) // the server answers mails
@@ -237,8 +235,15 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 			Response:   result.Reply.String(),
 		}}
 	}
-	if errors.Is(err, smtp.ErrBusy) || t.unbegun != nil || t.blameless || blameless {
-		return ending{released: true}
+	switch {
+	case errors.Is(err, smtp.ErrBusy):
+		return handedBack(smtp.ErrBusy)
+	case t.unbegun != nil:
+		return handedBack(t.unbegun)
+	case t.blameless:
+		return handedBack(errOutage)
+	case blameless:
+		return handedBack(errSlow)
 	}
 	failure, recipients := verdictOf(err)
 	if failure.Class == delivery.Unknown {
@@ -248,6 +253,14 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 	e.MessageID, e.Envelope, e.Recipients = mail.MessageID, mail.Envelope.To, recipients
 	return w.cut(work, t, e)
 }
+
+// handedBack is the ending of a mail that was not sent, and is not to be blamed.
+// The log says why.
+func handedBack(why error) ending { return ending{released: true, why: why} }
+
+// errUncounted has a mail handed back of whose recipients Firestore does not tell
+// how many mails they have got.
+var errUncounted = errors.New("mails to one recipient can't be counted")
 
 // notSent is the ending of a mail that was not delivered.
 func notSent(f *delivery.Failure) ending { return ending{Attempt: delivery.Attempt{Failure: f}} }
@@ -276,7 +289,7 @@ func broken() *delivery.Failure {
 func (w *Worker) cut(work context.Context, t *tenure, e ending) ending {
 	stopped := work.Err() != nil || errors.Is(context.Cause(t.ctx), errTakenOver)
 	if stopped && e.Failure.Class == delivery.Transient {
-		return ending{released: true}
+		return handedBack(context.Cause(t.ctx))
 	}
 	return e
 }

@@ -60,10 +60,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		slowed:    gauge("postrider_smtp_slowed", "Mails a second that the mail server seems to take, since it asked to slow down; 0 while it does not."),
 		held:      gauge("postrider_bytes_in_flight", "Bytes of mails that are being made or sent, as MAX_BYTES_IN_FLIGHT counts them."),
 		timing:    newTiming(r),
-		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "postrider_attempt_seconds", Help: "Time from claim to outcome, by outcome as in postrider_attempts_total.",
-			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-		}, []string{"outcome"}),
+		took:      prometheus.NewHistogramVec(fine("postrider_attempt_seconds", "Time from claim to outcome, by outcome as in postrider_attempts_total."), []string{"outcome"}),
 	}
 	r.MustRegister(m.attempts, m.took, m.claims, m.sweeps, m.expired, m.refused, m.unwritten, m.inHand, m.watching,
 		m.audits, m.found, m.instances, m.left, m.takeovers, m.down,

@@ -128,22 +128,22 @@ func (o *outage) succeed(fresh bool, now time.Time) {
 }
 
 // fail opens the circuit: there is no session. It reports whether the mail is not
-// to be blamed: that was known already, or the server has as many sessions as it
-// wants and works on those.
-func (o *outage) fail(e *smtp.Error, now time.Time) (blameless bool) {
+// to be blamed: that was known already, or the server is crowded, has as many
+// sessions as it wants and works on those.
+func (o *outage) fail(e *smtp.Error, now time.Time) (blameless, crowded bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	known := o.circuit == open
 	if !known {
 		o.since = now
 	}
-	crowded := e.Reply.Temporary() && now.Sub(o.worked) < recently
+	crowded = e.Reply.Temporary() && now.Sub(o.worked) < recently
 	o.failures++
 	if o.login = o.login || e.Login(); !o.login || e.Login() {
 		o.cause = describe(e)
 	}
 	o.become(open)
-	return known || crowded
+	return known || crowded, crowded
 }
 
 // describe says what is wrong with a server without what it said, which may hold
@@ -191,7 +191,7 @@ func (w *Worker) probe(ctx context.Context) {
 		for n := 0; isOpen && ctx.Err() == nil; n++ {
 			told = w.tell(told)
 			await(ctx, turned, w.outage.pause(n, rand.Float64()))
-			if isOpen, _ = w.outage.isOpen(); isOpen && ctx.Err() == nil {
+			if isOpen, turned = w.outage.isOpen(); isOpen && ctx.Err() == nil {
 				isOpen = !w.reached(ctx)
 			}
 		}

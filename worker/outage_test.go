@@ -377,7 +377,7 @@ func TestSessionForgetsFailures(t *testing.T) {
 	o := newOutage()
 	for range 3 {
 		for i := range mostFailures - 1 {
-			if known := o.fail(refused, time.Now()); known != (i > 0) || o.problem() != nil {
+			if known, _ := o.fail(refused, time.Now()); known != (i > 0) || o.problem() != nil {
 				t.Fatalf("failure %d: known %v, told %v", i+1, known, o.problem())
 			}
 		}
@@ -483,6 +483,27 @@ func TestWorkerStopsDuringAnOutage(t *testing.T) {
 		if got := o.inStates(100); got[delivery.None] != 99 || o.Unsettled() == 0 {
 			t.Errorf("%v, %d unsettled", got, o.Unsettled())
 		}
+	})
+}
+
+// The circuit may close and open again while a probe waits: the next one waits as
+// long as it should.
+func TestProbesKeepTheirDistanceThoughTheCircuitHasClosedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, _, s := tapped()
+		s.down, s.takes = refused, 10*time.Millisecond
+		ctx, cancel := context.WithCancel(t.Context())
+		go o.probe(ctx)
+		o.outage.fail(refused, time.Now())
+		time.Sleep(100 * time.Millisecond)
+		o.outage.succeed(false, time.Now())
+		o.outage.fail(refused, time.Now())
+		time.Sleep(time.Minute)
+		if got := s.probed(); got > 7 {
+			t.Errorf("%d probes in a minute", got)
+		}
+		cancel()
+		synctest.Wait()
 	})
 }
 

@@ -16,9 +16,8 @@ const (
 	// asks to slow down: a lone mail says nothing.
 	least = 1.0
 
-	// creepTime is how long it takes to win back as much as the last halving began
-	// from: half of it, so that what was lost is regained in five minutes.
-	creepTime = 10 * time.Minute
+	// creepTime is how long it takes to win back what a halving has cost.
+	creepTime = 5 * time.Minute
 
 	// speedTime is over what time the present speed is reckoned, and leastTime of
 	// it at least: what goes in an instant is no speed.
@@ -46,7 +45,6 @@ type pace struct {
 	full  time.Time     // when the tenth may be had at once again: the algorithm's theoretical arrival time
 
 	learned float64       // mails a second that the server seems to take; 0 while it has not asked to slow down
-	before  float64       // what that was before it was halved last
 	usual   float64       // the speed at which the server asked first: once it is reached again nothing is left of it
 	told    time.Time     // when the server asked last
 	crept   time.Time     // when learned was raised last
@@ -60,38 +58,38 @@ type pace struct {
 	began   time.Time // when they began to be more than one
 }
 
-// take lets a mail go, if the time returned is zero; else it says how long to
-// wait before it is worth asking again.
-func (p *pace) take(now time.Time) (wait time.Duration) {
+// take lets a mail go, if the wait returned is zero; else that is how long it
+// takes until it is worth asking again. The charge is what giveBack gives back.
+func (p *pace) take(now time.Time) (wait, charge time.Duration) {
 	p.creep(now)
 	at := latest(p.pause, p.next)
 	if p.limit.Limited() {
 		at = latest(at, p.full.Add(-time.Duration(p.burst()-1)*p.interval()))
 	}
 	if wait := at.Sub(now); wait > 0 {
-		return wait
+		return wait, 0
 	}
 	if p.limit.Limited() {
 		p.full = latest(p.full, now).Add(p.interval())
 	}
 	if p.learned > 0 {
-		p.next = latest(p.next, now.Add(-catchUp)).Add(p.spacing())
+		charge = p.spacing()
+		p.next = latest(p.next, now.Add(-catchUp)).Add(charge)
 	}
 	if p.recent = p.level(now); p.recent < 1 {
 		p.began = now
 	}
 	p.recent, p.counted = p.recent+1, now
-	return 0
+	return 0, charge
 }
 
-// giveBack takes back that a mail was let go: it did not come to the server.
-func (p *pace) giveBack() {
+// giveBack takes back that a mail was let go for a charge: it did not come to the
+// server.
+func (p *pace) giveBack(charge time.Duration) {
 	if p.limit.Limited() {
 		p.full = p.full.Add(-p.interval())
 	}
-	if p.learned > 0 {
-		p.next = p.next.Add(-p.spacing())
-	}
+	p.next = p.next.Add(-charge)
 	p.recent = max(0, p.recent-1)
 }
 
@@ -102,31 +100,31 @@ func (p *pace) took(now time.Time) { p.taken, p.pausing = now, 0 }
 // server has named, or else a second. Many mails are told so at a time: those that
 // were let go before the last one say nothing more. A server that has taken
 // nothing since is not faced with too many mails, but has not recovered yet: it is
-// left alone for longer. It reports whether it has halved.
-func (p *pace) slowDown(letGo, now time.Time, wait time.Duration) (halved bool) {
+// left alone for longer. It returns for how long, or 0 if that is nothing new.
+func (p *pace) slowDown(letGo, now time.Time, wait time.Duration) (pause time.Duration) {
 	p.pause = latest(p.pause, now.Add(wait))
 	if !letGo.After(p.told) {
-		return false
+		return 0
 	}
 	p.creep(now)
+	first := p.pausing == 0
 	p.told, p.pausing = now, min(max(minPause, 2*p.pausing), maxPause)
-	if halved = p.pausing == minPause; halved {
+	if first {
 		p.halve(now)
 	}
 	if wait == 0 {
 		wait = p.pausing
 	}
 	p.pause = latest(p.pause, now.Add(wait))
-	return halved
+	return wait
 }
 
 func (p *pace) halve(now time.Time) {
-	p.before = p.learned
-	if p.before == 0 {
-		p.before = max(least, p.speed(now))
-		p.usual = p.before
+	if p.learned == 0 {
+		p.usual = max(least, p.speed(now))
+		p.learned = p.usual
 	}
-	p.learned, p.crept = max(slowest, p.before/2), now
+	p.learned, p.crept = max(slowest, p.learned/2), now
 	p.next = latest(p.next, now.Add(p.spacing()))
 }
 
@@ -137,14 +135,13 @@ func (p *pace) speed(now time.Time) float64 {
 	return p.level(now) / max(span, leastTime.Seconds())
 }
 
-// creep raises what was learned with the time, while the server takes mails.
+// creep raises what was learned with the time that nothing had to wait for the
+// server: it doubles in creepTime.
 func (p *pace) creep(now time.Time) {
-	passed := max(0, now.Sub(p.crept).Seconds())
-	p.crept = latest(p.crept, now)
-	if p.learned == 0 || p.pausing > 0 {
-		return
+	if from := latest(p.crept, p.pause); p.learned > 0 && now.After(from) {
+		p.learned *= math.Exp2(now.Sub(from).Seconds() / creepTime.Seconds())
+		p.crept = now
 	}
-	p.learned += p.before * passed / creepTime.Seconds()
 	if p.learned >= p.usual {
 		p.learned = 0
 	}

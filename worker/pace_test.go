@@ -14,7 +14,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // they went.
 func flow(p *pace, from time.Time, length time.Duration) (times []time.Time) {
 	for now := from; now.Before(from.Add(length)); {
-		wait := p.take(now)
+		wait, _ := p.take(now)
 		if wait == 0 {
 			times = append(times, now)
 		}
@@ -72,11 +72,12 @@ func TestRateIsKeptWhateverComesWhen(t *testing.T) {
 	var times []time.Time
 	for now, i := noon, 0; i < 5000; i++ {
 		now = now.Add(time.Duration(random.ExpFloat64() * float64(3*time.Second)))
-		if p.take(now) > 0 {
+		wait, charge := p.take(now)
+		if wait > 0 {
 			continue
 		}
 		if random.IntN(10) == 0 {
-			p.giveBack()
+			p.giveBack(charge)
 			continue
 		}
 		times = append(times, now)
@@ -89,13 +90,36 @@ func TestRateIsKeptWhateverComesWhen(t *testing.T) {
 func TestMailThatDidNotComeToTheServerDoesNotCount(t *testing.T) {
 	p := &pace{limit: delivery.Rate{N: 1, Per: time.Hour}}
 	for range 5 {
-		if wait := p.take(noon); wait != 0 {
+		wait, charge := p.take(noon)
+		if wait != 0 {
 			t.Fatalf("the next one waits %v", wait)
 		}
-		p.giveBack()
+		p.giveBack(charge)
 	}
-	if p.take(noon) != 0 || p.take(noon) == 0 {
+	if waits(p, noon) != 0 || waits(p, noon) == 0 {
 		t.Error("not one goes, or two")
+	}
+}
+
+// waits lets a mail go, or returns how long it has to wait.
+func waits(p *pace, now time.Time) time.Duration {
+	wait, _ := p.take(now)
+	return wait
+}
+
+// A mail gives back what it was charged, however slow the pace has become since.
+func TestMailGivesBackWhatItWasCharged(t *testing.T) {
+	p, now := busy()
+	_, early := p.take(now)
+	p.slowDown(now, now, 0)
+	now = now.Add(minPause)
+	if waits(p, now) != 0 {
+		t.Fatal("nothing goes after the pause")
+	}
+	next := p.next
+	p.giveBack(early)
+	if !p.next.Equal(next) {
+		t.Errorf("a mail that was charged nothing gives back %v", next.Sub(p.next))
 	}
 }
 
@@ -123,7 +147,7 @@ func near(got, want float64) bool { return got > 0.85*want && got < 1.15*want }
 
 func TestSlowDownHalvesTheSpeedAndItCreepsBack(t *testing.T) {
 	p, now := busy()
-	if !p.slowDown(now.Add(-time.Second), now, 0) {
+	if p.slowDown(now.Add(-time.Second), now, 0) != minPause {
 		t.Error("nothing is halved")
 	}
 	now = now.Add(minPause)
@@ -131,7 +155,7 @@ func TestSlowDownHalvesTheSpeedAndItCreepsBack(t *testing.T) {
 		t.Errorf("%v mails a second after the first halving, want about 50", got)
 	}
 	p.took(now)
-	if !p.slowDown(now, now.Add(time.Second), 0) {
+	if p.slowDown(now, now.Add(time.Second), 0) != minPause {
 		t.Error("nothing is halved again")
 	}
 	now = now.Add(2 * time.Second)
@@ -142,17 +166,31 @@ func TestSlowDownHalvesTheSpeedAndItCreepsBack(t *testing.T) {
 	if got := perSecond(*p, now.Add(5*time.Minute)); !near(got, 50) {
 		t.Errorf("%v mails a second five minutes later, want about 50", got)
 	}
-	p.creep(now.Add(time.Hour))
+	p.creep(now.Add(10 * time.Minute))
 	if p.learned != 0 {
-		t.Errorf("after an hour it is still %v mails a second", p.learned)
+		t.Errorf("after ten minutes it is still %v mails a second", p.learned)
+	}
+}
+
+// A server that was in trouble for a while is not punished for days.
+func TestManyHalvingsAreWonBackWithinTheHour(t *testing.T) {
+	p, now := busy()
+	for range 30 {
+		p.took(now)
+		p.slowDown(now, now, 0)
+		now = now.Add(time.Second)
+	}
+	p.creep(now.Add(70 * time.Minute))
+	if p.learned != 0 {
+		t.Errorf("it is still %v mails a second", p.learned)
 	}
 }
 
 func TestManyRepliesOfOneMomentHalveTheSpeedOnce(t *testing.T) {
 	p, now := busy()
 	for i := range 16 {
-		if halved := p.slowDown(now.Add(-time.Duration(i)*time.Millisecond), now, 0); halved != (i == 0) {
-			t.Errorf("reply %d halves: %v", i, halved)
+		if pause := p.slowDown(now.Add(-time.Duration(i)*time.Millisecond), now, 0); (pause > 0) != (i == 0) {
+			t.Errorf("after reply %d a pause of %v", i, pause)
 		}
 		now = now.Add(time.Millisecond)
 	}
@@ -165,7 +203,7 @@ func TestServerThatTakesNothingIsLeftAloneForLongerAndLonger(t *testing.T) {
 	p, now := busy()
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 		p.slowDown(now, now, 0)
-		if got := p.take(now); got != want*time.Second {
+		if got := waits(p, now); got != want*time.Second {
 			t.Errorf("the next one waits %v, want %v", got, want*time.Second)
 		}
 		now = now.Add(want * time.Second)
@@ -175,7 +213,7 @@ func TestServerThatTakesNothingIsLeftAloneForLongerAndLonger(t *testing.T) {
 	}
 	p.took(now)
 	p.slowDown(now, now, 0)
-	if got := p.take(now); got != time.Second {
+	if got := waits(p, now); got != time.Second {
 		t.Errorf("after it has taken one, the next one waits %v, want 1s", got)
 	}
 }
@@ -184,10 +222,10 @@ func TestNothingGoesWhileTheServerWantsNone(t *testing.T) {
 	p, now := busy()
 	p.slowDown(now, now, 30*time.Second)
 	p.slowDown(now, now, 10*time.Second) // of another mail: the longer one counts
-	if wait := p.take(now); wait != 30*time.Second {
+	if wait := waits(p, now); wait != 30*time.Second {
 		t.Errorf("the next one waits %v, want 30s", wait)
 	}
-	if wait := p.take(now.Add(30 * time.Second)); wait != 0 {
+	if wait := waits(p, now.Add(30*time.Second)); wait != 0 {
 		t.Errorf("after 30s the next one waits %v", wait)
 	}
 }
@@ -208,7 +246,7 @@ func TestSlowestIsOneAMinute(t *testing.T) {
 		p.slowDown(now, now, 0)
 		now = now.Add(time.Second)
 	}
-	if wait := p.take(now); wait > time.Minute {
+	if wait := waits(p, now); wait > time.Minute {
 		t.Errorf("the next one waits %v", wait)
 	}
 	if got := len(flow(p, now, 10*time.Minute)); got < 9 || got > 60 {
@@ -225,7 +263,7 @@ func TestLearnedPaceComesCloseToWhatTheServerTakes(t *testing.T) {
 	refused := 0
 	end := now.Add(2 * time.Hour)
 	for now.Before(end) {
-		if wait := p.take(now); wait > 0 {
+		if wait := waits(p, now); wait > 0 {
 			now = now.Add(wait)
 			continue
 		}

@@ -11,10 +11,10 @@ type phase int
 
 // The phases, in the order in which a mail passes them.
 const (
-	phaseClaim       phase = iota // from when the document is found until it is claimed, waiting for a hand and for SMTP_RATE included
+	phaseClaim       phase = iota // from when the document is found until it is claimed, with all that it waits for before
 	phaseCompose                  // the mail is made: look-ups, templates, attachments
-	phaseConnect                  // until there is a session, waiting for a free one included
-	phaseTransaction              // from the session in hand to the final reply
+	phaseConnect                  // until the mail has a session, or may go along with the one before it
+	phaseTransaction              // from then to the final reply
 	phaseWriteBack                // the outcome is written to the document
 	phases           int   = iota
 )
@@ -33,9 +33,9 @@ type timing struct {
 // newTiming returns a timing that is registered with r.
 func newTiming(r prometheus.Registerer) timing {
 	vec := prometheus.NewHistogramVec(fine("postrider_phase_seconds",
-		"Time of a mail in each phase of its way: claim (found to claimed, waiting for a hand and for SMTP_RATE included), compose, connect (until it has a session), transaction, write_back."),
+		"Time of a mail in each phase of its way: claim (found to claimed, with the wait for a hand, the mail server, SMTP_RATE and MAX_BYTES_IN_FLIGHT), compose, connect (until it has a session, or goes along with the mail before it), transaction (to the final reply), write_back."),
 		[]string{"phase"})
-	t := timing{age: prometheus.NewHistogram(fine("postrider_queue_age_seconds", "How long a document was due when it was claimed."))}
+	t := timing{age: prometheus.NewHistogram(fine("postrider_queue_age_seconds", "How long a document was due when it was claimed: since it changed last or became due. One that was handed back begins anew."))}
 	for p := range t.phases {
 		t.phases[p] = vec.WithLabelValues(phase(p).String())
 	}

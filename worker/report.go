@@ -21,7 +21,7 @@ func (w *Worker) report(s delivery.Snapshot, e ending, c delivery.Change, took t
 	case err != nil:
 		line, fact = w.log.Error().Err(err), "attempt finished, but could not be recorded"
 	case e.released:
-		fact = "attempt handed back"
+		line, fact = line.AnErr("why", e.why), "attempt handed back"
 	}
 	line = line.Str("doc", s.ID).Int64("attempt", delivery.ReadRecord(s.Fields).Attempts+1)
 	if err == nil {

@@ -53,9 +53,9 @@ func (r *room) enter(ctx context.Context, bytes int) (*stay, error) {
 // errCramped says that there was no room for what a mail needs.
 var errCramped = errors.New("no room for the mail (MAX_BYTES_IN_FLIGHT)")
 
-// hold says how many bytes the mail takes in all from now on, and returns once
+// resize says how many bytes the mail takes in all from now on, and returns once
 // there is room for them, or errCramped when ctx has ended.
-func (s *stay) hold(ctx context.Context, bytes int) error {
+func (s *stay) resize(ctx context.Context, bytes int) error {
 	if bytes <= s.held {
 		s.give(s.held - bytes)
 		return nil

@@ -79,12 +79,12 @@ func TestOneMailAtMostOverdraws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, inside := testRoom(100), make(chan int, 10)
 		a, b := entering(t, r, 50, inside), entering(t, r, 50, inside)
-		if err := a.hold(t.Context(), 90); err != nil {
+		if err := a.resize(t.Context(), 90); err != nil {
 			t.Fatal(err)
 		}
 		grown := false
 		go func() {
-			if err := b.hold(t.Context(), 60); err != nil {
+			if err := b.resize(t.Context(), 60); err != nil {
 				t.Error(err)
 			}
 			grown = true
@@ -93,14 +93,14 @@ func TestOneMailAtMostOverdraws(t *testing.T) {
 		if grown {
 			t.Error("a second one overdraws")
 		}
-		if err := a.hold(t.Context(), 200); err != nil { // it is not to wait behind b, who waits for it
+		if err := a.resize(t.Context(), 200); err != nil { // it is not to wait behind b, who waits for it
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if grown || r.taken != 250 {
 			t.Errorf("%d bytes are taken", r.taken)
 		}
-		if err := a.hold(t.Context(), 30); err != nil {
+		if err := a.resize(t.Context(), 30); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -114,12 +114,12 @@ func TestMailThatFindsNoRoomInTimeIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, inside := testRoom(100), make(chan int, 10)
 		a, b := entering(t, r, 50, inside), entering(t, r, 50, inside)
-		if err := a.hold(t.Context(), 200); err != nil {
+		if err := a.resize(t.Context(), 200); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := b.hold(ctx, 60); !errors.Is(err, errCramped) || !errors.Is(err, context.DeadlineExceeded) {
+		if err := b.resize(ctx, 60); !errors.Is(err, errCramped) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want errCramped for the deadline", err)
 		}
 		if _, err := r.enter(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
@@ -149,7 +149,7 @@ func TestRoomIsNeverLeftLocked(t *testing.T) {
 					defer s.leave()
 					for range random.IntN(6) {
 						ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+random.IntN(100))*time.Millisecond)
-						_ = s.hold(ctx, random.IntN(900))
+						_ = s.resize(ctx, random.IntN(900))
 						cancel()
 						time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
 						r.mu.Lock()

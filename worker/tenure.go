@@ -42,9 +42,10 @@ type tenure struct {
 	// Of the goroutine that sends:
 	entry     *entry
 	handed    time.Time // when the mail was handed to the mail server
-	begun     time.Time // when it had a session, if it has
+	begunAt   time.Time // when it was let begin, if it was
 	unbegun   error     // why the mail was kept from being sent
 	blameless bool      // there was no session, and that is not the mail's fault
+	crowded   bool      // for the server works on as many as it wants
 }
 
 // limit is the context of an attempt whose deadline moves. It tells it as it is:
@@ -153,18 +154,19 @@ func (t *tenure) open() error {
 
 // noSession is called when there is no session to be had.
 func (t *tenure) noSession(e *smtp.Error) {
-	t.blameless = t.worker.outage.fail(e, t.worker.queue.Now())
+	t.blameless, t.crowded = t.worker.outage.fail(e, t.worker.queue.Now())
 }
 
-// hold says how many bytes the mail takes beside its document from now on.
-func (t *tenure) hold(ctx context.Context, bytes int) error {
+// resize says how many bytes the mail takes beside its document from now on.
+func (t *tenure) resize(ctx context.Context, bytes int) error {
 	ctx, cancel := context.WithTimeout(ctx, maxQueue)
 	defer cancel()
-	return t.entry.stay.hold(ctx, t.entry.document+bytes)
+	return t.entry.resize(ctx, bytes)
 }
 
-// begin is called with a session in hand, before the first command of the mail's
-// transaction; fresh says that the session was opened for it. An attempt that has
+// begin is called with a session in hand, or when the mail's envelope may soon
+// travel along with the message before it: before the first command of its
+// transaction. Fresh says that the session was opened for it. An attempt that has
 // lost its time, as one whose process was stopped for a while, ends here.
 func (t *tenure) begin(fresh bool) error {
 	if fresh {
@@ -180,7 +182,7 @@ func (t *tenure) begin(fresh bool) error {
 		rise()
 	}
 	if t.unbegun == nil {
-		t.begun, t.entry.begun = t.worker.metrics.timing.passed(phaseConnect, t.handed), true
+		t.begunAt, t.entry.spent = t.worker.metrics.timing.passed(phaseConnect, t.handed), true
 	}
 	return t.unbegun
 }

@@ -71,8 +71,8 @@ type Keeper interface {
 // Message-ID. Its errors are [*delivery.Failure], or one of hold, and it
 // returns soon after ctx ends.
 type Composer interface {
-	// Compose calls hold before the mail takes much more memory than its document,
-	// with the bytes it takes then in all.
+	// Compose calls hold before the mail takes much memory beside its document, with
+	// the bytes it takes then, the document left out.
 	Compose(ctx context.Context, doc delivery.Document, id string, now time.Time, hold func(ctx context.Context, bytes int) error) (Mail, error)
 }
 
@@ -105,8 +105,8 @@ type Options struct {
 	Push        bool          // documents come by Deliver; nothing is watched
 	Alone       bool          // no other instance is to be expected
 	Instance    string        // its ID; unique among those on the collection
-	Bytes       int           // that mails may take that are being made and sent; one mail may exceed it
-	Rate        delivery.Rate // of mails, of this instance; the zero Rate for no limit
+	MaxBytes    int           // that mails may take that are being made and sent; positive, and one mail may exceed it
+	Rate        delivery.Rate // of mails to the server, by this instance; the zero Rate for no limit
 	Policy      delivery.Policy
 }
 
@@ -136,7 +136,7 @@ func New(o Options, q Queue, c Composer, s Sender, log zerolog.Logger, m *Metric
 	return &Worker{
 		options: o, queue: q, composer: c, sender: s, log: log, metrics: m,
 		hands: newHands(o.Concurrency), menders: newHands(max(minMenders, o.Concurrency/4)),
-		outage: newOutage(), pacer: newPacer(o.Rate), room: newRoom(o.Bytes, m.held), rates: newRates(), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
+		outage: newOutage(), pacer: newPacer(o.Rate), room: newRoom(o.MaxBytes, m.held), rates: newRates(), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
 	}
 }
 
@@ -254,8 +254,10 @@ func (w *Worker) work(ctx, work context.Context, h *hands, s delivery.Snapshot, 
 	w.metrics.inHand.Inc()
 	defer w.metrics.inHand.Dec()
 	var end *hold
+	how := &errand{patient: patient}
 	for end == nil {
-		after, err := w.handle(ctx, work, s, errand{found: h.found(s.ID), patient: patient})
+		how.found = h.found(s.ID)
+		after, err := w.handle(ctx, work, s, how)
 		s, end = h.release(after, err, func(s delivery.Snapshot) (bool, error) {
 			if !actionable(s, w.queue.Now()) {
 				return false, nil

@@ -107,7 +107,7 @@ func newOffice(send sendFunc) *office {
 	})
 	o.Worker = New(Options{
 		Concurrency: 10, Lease: time.Minute, Margin: 10 * time.Second, Attempt: 10 * time.Minute, Drain: 8 * time.Second, Sweep: 40 * time.Second,
-		Audit: time.Hour, Instance: "one", Bytes: 1 << 20,
+		Audit: time.Hour, Instance: "one", MaxBytes: 1 << 20,
 	}, o.Store, composeFunc(plain), recorded, zerolog.New(o.log), NewMetrics(prometheus.NewRegistry()))
 	return o
 }

@@ -50,7 +50,7 @@ func within(c config.Config, port int) config.Config {
 	c.SMTP.Username, c.SMTP.Password, c.SMTP.Mechanism, c.SMTP.OAuth2 = "", "", "", nil
 	c.SMTP.LocalAddress = ""
 	c.RecipientDomains = nil
-	c.Rate = delivery.Rate{}
+	c.SMTPRate = delivery.Rate{}
 	return c
 }
 

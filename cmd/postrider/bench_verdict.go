@@ -25,7 +25,7 @@ type bound struct {
 // nothing was delivered.
 func (b bound) verdict() string {
 	cores, busy := runtime.GOMAXPROCS(0), b.CPU*float64(b.Delivered)/b.Seconds
-	switch rate := b.config.Rate; {
+	switch rate := b.config.SMTPRate; {
 	case b.Delivered == 0:
 		return ""
 	case rate.Limited() && b.PerSecond >= nearRate*float64(rate.N)/rate.Per.Seconds():

@@ -509,7 +509,7 @@ func TestVerdictNamesWhatHelps(t *testing.T) {
 	paced := settings
 	emulated := settings
 	emulated.EmulatorHost = "localhost:8081"
-	paced.Rate = delivery.Rate{N: 120, Per: time.Minute}
+	paced.SMTPRate = delivery.Rate{N: 120, Per: time.Minute}
 	for name, c := range map[string]struct {
 		bound bound
 		want  string

@@ -69,14 +69,14 @@ func (s *service) newWorker(drain bool) *worker.Worker {
 		Push:        s.config.Push,
 		Alone:       s.queue.Forgetful(),
 		Instance:    s.instance,
-		Bytes:       s.config.MaxBytesInFlight,
-		Rate:        s.config.Rate,
+		MaxBytes:    s.config.MaxBytesInFlight,
+		Rate:        s.config.SMTPRate,
 		Policy:      s.config.Policy,
 	}
 	var documents worker.Queue = s.queue
 	switch {
 	case s.queue.Forgetful() && drain:
-		documents = read{s.queue}
+		documents = scanned{s.queue}
 	case s.queue.Forgetful():
 		documents, o.Sweep = forgetful{s.queue}, min(o.Sweep, emulatorSweep)
 	}
@@ -95,12 +95,12 @@ func (f forgetful) Sweep(ctx context.Context, found func(context.Context, delive
 	return f.Scan(ctx, found)
 }
 
-// read is a queue in Google's emulator, for a drain: there counting documents
+// scanned is a queue in Google's emulator, for a drain: there counting documents
 // takes longer than reading them.
-type read struct{ *queue.Queue }
+type scanned struct{ *queue.Queue }
 
-func (r read) Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (a delivery.Audit, err error) {
-	err = r.Scan(ctx, func(ctx context.Context, s delivery.Snapshot) error {
+func (q scanned) Audit(ctx context.Context, found func(context.Context, delivery.Snapshot) error) (a delivery.Audit, err error) {
+	err = q.Scan(ctx, func(ctx context.Context, s delivery.Snapshot) error {
 		a.Missing++
 		a.Reads++
 		return found(ctx, s)

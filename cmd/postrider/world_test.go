@@ -147,7 +147,7 @@ func (i *instance) leave() {
 func worldOptions(n int) worker.Options {
 	return worker.Options{
 		Concurrency: 8, Lease: time.Minute, Margin: 10 * time.Second, Attempt: 10 * time.Minute, Drain: 8 * time.Second,
-		Sweep: 45 * time.Second, Audit: time.Hour, Instance: fmt.Sprint("instance-", n), Bytes: 1 << 20,
+		Sweep: 45 * time.Second, Audit: time.Hour, Instance: fmt.Sprint("instance-", n), MaxBytes: 1 << 20,
 	}
 }
 
