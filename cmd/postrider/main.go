@@ -45,7 +45,8 @@ func main() {
 	os.Exit(code)
 }
 
-// spareHeap is never touched, and so takes no memory, but counts as heap. So
+// spareHeap is never touched, and so takes no memory, but counts as heap (and
+// towards GOMEMLIMIT). So
 // little else is kept that the collector would run for every four megabytes of
 // garbage; with it, it runs for every twenty, which takes a tenth less of all CPU.
 // A higher GOGC would multiply what large mails take, too.
