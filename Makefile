@@ -3,7 +3,7 @@
 # make build   the static binary, in bin/
 # make schedules  thousands of random faults of Firestore, in virtual time
 # make bench   the speed, beside its limits and rivals: one table, in ten minutes
-# make benchmarks  the parts of it: every Go benchmark
+# make benchmarks  what it leaves out: single parts, restarts, several instances
 # make fuzz    every fuzz test for FUZZTIME each
 # make crash   real workers, killed, frozen and cut over 5,000 documents; and that
 #              it is noticed when a protection is taken out of them

@@ -11,7 +11,7 @@ import (
 // those of the program's own state go by time, and not by mails.
 const bookkeeping = 0.02
 
-// measureOperations measures the fourth point.
+// measureOperations counts what Firestore is asked for by a mail in each mode.
 func measureOperations(ctx context.Context, r *rig) error {
 	r.table.part("4. Firestore's operations, as they would be billed", "")
 	n := r.sizes.operations

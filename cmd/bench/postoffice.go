@@ -12,12 +12,13 @@ import (
 	"time"
 )
 
-// postOffice is a mail server that knows when it has accepted a mail. It takes
-// everything from clients that make no mistakes.
+// postOffice is a mail server that knows when it has accepted a mail, and how large
+// that was. It takes everything from clients that make no mistakes.
 type postOffice struct {
 	listener net.Listener
 	running  sync.WaitGroup
 	accepted atomic.Int64 // when the last mail was, in nanoseconds since 1970
+	size     atomic.Int64 // of its message, in bytes
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -55,7 +56,7 @@ func (p *postOffice) last() time.Time { return time.Unix(0, p.accepted.Load()) }
 func (p *postOffice) serve(c net.Conn) {
 	in, out := bufio.NewReader(c), bufio.NewWriter(c)
 	fmt.Fprint(out, "220 ready\r\n")
-	for message := false; ; {
+	for message, size := false, 0; ; {
 		if in.Buffered() == 0 && out.Flush() != nil {
 			return
 		}
@@ -66,14 +67,16 @@ func (p *postOffice) serve(c net.Conn) {
 		verb := strings.ToUpper(line[:min(4, len(line))])
 		switch {
 		case message && line != ".\r\n":
+			size += len(line)
 		case message:
 			message = false
+			p.size.Store(int64(size))
 			p.accepted.Store(time.Now().UnixNano())
 			fmt.Fprint(out, "250 2.0.0 Ok: queued as SINK\r\n")
 		case verb == "EHLO":
 			fmt.Fprint(out, "250-here\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n")
 		case verb == "DATA":
-			message = true
+			message, size = true, 0
 			fmt.Fprint(out, "354 go on\r\n")
 		default:
 			fmt.Fprint(out, "250 2.0.0 Ok\r\n")

@@ -26,8 +26,10 @@ type rig struct {
 	dir    string
 	binary string // Postrider, as it is released
 	random *rand.Rand
+	npm    bool // nodemailer may be fetched
 
-	started int // workers that ever were
+	drained []costs // of the drains, once they are measured
+	started int     // workers that ever were
 	boxes   int
 	closers []func() error
 	java    *site
@@ -50,7 +52,7 @@ func newRig(ctx context.Context, s sizes, random *rand.Rand, out program) (*rig,
 		return nil, fmt.Errorf("make a folder: %w", err)
 	}
 	r := &rig{
-		sizes: s, table: &table{out: out.out}, log: out.err, dir: dir, binary: filepath.Join(dir, "postrider"), random: random,
+		sizes: s, table: &table{out: out.out}, log: out.err, dir: dir, binary: filepath.Join(dir, "postrider"), random: random, npm: out.npm,
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", r.binary, "postrider/cmd/postrider") //nolint:gosec // into a folder of our own
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

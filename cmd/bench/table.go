@@ -15,8 +15,11 @@ import (
 // it knew.
 type table struct {
 	out     io.Writer
-	missed  []string // names of lines that are not what they should be
-	skipped []string // what could not be measured, and why
+	missed  []string // full names of lines that are not what they should be
+	skipped []string // what could not be measured
+
+	title string // of the section
+	above string // the name of the last line that is not indented
 }
 
 // line is one figure, and what it is measured by.
@@ -30,15 +33,15 @@ type line struct {
 
 // target is what a line should be. The zero value is none.
 type target struct {
-	least float64 // of ours to theirs; 0 for none
-	most  float64 // of ours; 0 for none
-	above float64 // of ours to theirs, at most; 0 for none
+	most       float64 // that ours may be; 0 for none
+	leastRatio float64 // of ours to theirs; 0 for none
+	mostRatio  float64 // likewise; 0 for none
 }
 
 // met reports whether the line is what it should be.
 func (l line) met() bool {
 	t := l.target
-	return (t.least == 0 || l.ratio() >= t.least) && (t.above == 0 || l.ratio() <= t.above) && (t.most == 0 || l.ours <= t.most)
+	return (t.most == 0 || l.ours <= t.most) && (t.leastRatio == 0 || l.ratio() >= t.leastRatio) && (t.mostRatio == 0 || l.ratio() <= t.mostRatio)
 }
 
 // ratio is ours to theirs; 0 if there is no theirs.
@@ -57,24 +60,31 @@ func (t *table) head(seed uint64) {
 
 // part begins a section.
 func (t *table) part(title, against string) {
+	t.title = title
 	fmt.Fprintln(t.out)
 	fmt.Fprintf(t.out, columns, title, "ours", against, "ratio", "target", "")
 	fmt.Fprintln(t.out, strings.Repeat("─", 132))
 }
 
-// add prints a line.
+// add prints a line. One whose name is indented belongs to the one above it.
 func (t *table) add(l line) {
+	full := t.title + ": " + l.name
+	if part := strings.TrimLeft(l.name, " "); part == l.name {
+		t.above = l.name
+	} else {
+		full = t.title + ": " + t.above + ": " + part
+	}
 	ratio, theirs, goal, verdict := "", "", "", ""
 	if l.theirs != 0 {
 		theirs, ratio = figure(l.theirs)+" "+l.unit, strconv.FormatFloat(l.ratio(), 'f', 2, 64)
 	}
 	switch {
-	case l.target.least > 0:
-		goal = "≥ " + figure(l.target.least)
+	case l.target.leastRatio > 0:
+		goal = "≥ " + figure(l.target.leastRatio)
 	case l.target.most > 0:
 		goal = "≤ " + figure(l.target.most)
-	case l.target.above > 0:
-		goal = "≤ × " + figure(l.target.above)
+	case l.target.mostRatio > 0:
+		goal = "≤ × " + figure(l.target.mostRatio)
 	}
 	switch {
 	case goal == "":
@@ -82,7 +92,7 @@ func (t *table) add(l line) {
 		verdict = "ok"
 	default:
 		verdict = "MISSED"
-		t.missed = append(t.missed, l.name)
+		t.missed = append(t.missed, full)
 	}
 	fmt.Fprintf(t.out, columns, l.name, figure(l.ours)+" "+l.unit, theirs, ratio, goal, verdict)
 }
@@ -93,9 +103,15 @@ func (t *table) skip(what string, why error) {
 	fmt.Fprintf(t.out, "%s: NOT MEASURED: %v\n", what, why)
 }
 
-// foot prints what came of it all.
+// foot prints what came of it all, by name.
 func (t *table) foot(took time.Duration) {
 	fmt.Fprintf(t.out, "\n%d targets missed, %d parts not measured, %d seconds\n", len(t.missed), len(t.skipped), int(took.Seconds()))
+	for _, name := range t.missed {
+		fmt.Fprintf(t.out, "missed: %s\n", name)
+	}
+	for _, name := range t.skipped {
+		fmt.Fprintf(t.out, "not measured: %s\n", name)
+	}
 }
 
 // figure prints a number to some three digits.

@@ -13,13 +13,13 @@ func TestVerdicts(t *testing.T) {
 		said []string
 	}{
 		"no target":          {line{name: "a", unit: "ms", ours: 5, theirs: 2}, true, []string{"5 ms", "2 ms", "2.50"}},
-		"ratio as wanted":    {line{name: "a", unit: "mails/s", ours: 80, theirs: 100, target: target{least: 0.8}}, true, []string{"0.80", "≥ 0.800", "ok"}},
-		"ratio too low":      {line{name: "a", unit: "mails/s", ours: 79, theirs: 100, target: target{least: 0.8}}, false, []string{"0.79", "MISSED"}},
-		"no rival":           {line{name: "a", unit: "mails/s", ours: 79, target: target{least: 0.8}}, false, []string{"MISSED"}},
+		"ratio as wanted":    {line{name: "a", unit: "mails/s", ours: 80, theirs: 100, target: target{leastRatio: 0.8}}, true, []string{"0.80", "≥ 0.800", "ok"}},
+		"ratio too low":      {line{name: "a", unit: "mails/s", ours: 79, theirs: 100, target: target{leastRatio: 0.8}}, false, []string{"0.79", "MISSED"}},
+		"no rival":           {line{name: "a", unit: "mails/s", ours: 79, target: target{leastRatio: 0.8}}, false, []string{"MISSED"}},
 		"figure as wanted":   {line{name: "a", unit: "ms", ours: 0.3, target: target{most: 0.3}}, true, []string{"0.300 ms", "≤ 0.300", "ok"}},
 		"figure too high":    {line{name: "a", unit: "ms", ours: 0.301, target: target{most: 0.3}}, false, []string{"MISSED"}},
-		"ratio too high":     {line{name: "a", unit: "MB", ours: 116, theirs: 100, target: target{above: 1.15}}, false, []string{"≤ × 1.15", "MISSED"}},
-		"ratio not too high": {line{name: "a", unit: "MB", ours: 115, theirs: 100, target: target{above: 1.15}}, true, []string{"ok"}},
+		"ratio too high":     {line{name: "a", unit: "MB", ours: 116, theirs: 100, target: target{mostRatio: 1.15}}, false, []string{"≤ × 1.15", "MISSED"}},
+		"ratio not too high": {line{name: "a", unit: "MB", ours: 115, theirs: 100, target: target{mostRatio: 1.15}}, true, []string{"ok"}},
 	} {
 		var out strings.Builder
 		tab := &table{out: &out}
@@ -35,12 +35,18 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotMeasuredIsCounted(t *testing.T) {
+func TestWhatIsMissedOrNotMeasuredIsNamedAtTheFoot(t *testing.T) {
 	var out strings.Builder
 	tab := &table{out: &out}
+	tab.part("1. speed", "limit")
 	tab.skip("drain", errNothing{})
+	tab.add(line{name: "listen", unit: "ms", ours: 1, target: target{most: 2}})
+	tab.add(line{name: "  at most", unit: "ms", ours: 3, target: target{most: 2}})
 	tab.foot(90 * time.Second)
-	for _, want := range []string{"drain: NOT MEASURED: nothing there", "0 targets missed, 1 parts not measured, 90 seconds"} {
+	for _, want := range []string{
+		"drain: NOT MEASURED: nothing there", "1 targets missed, 1 parts not measured, 90 seconds",
+		"\nmissed: 1. speed: listen: at most\n", "\nnot measured: drain\n",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in %q", want, out.String())
 		}

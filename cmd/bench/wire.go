@@ -11,21 +11,27 @@ import (
 // wire is a kept SMTP connection over which the same mail goes again and again,
 // from bytes made beforehand and pipelined (RFC 2920).
 type wire struct {
-	conn net.Conn
-	in   *bufio.Reader
+	conn     net.Conn
+	in       *bufio.Reader
+	envelope string
 }
 
-// The mail has the size of the one that the worker makes of a document of
-// [outbox.creation].
+// The mail is the one that the worker makes of a document of [outbox.creation].
 const (
-	barely = "MAIL FROM:<shop@sender.test> SIZE=760\r\nRCPT TO:<ada@rcpt.test>\r\nDATA\r\n"
-
-	bareHeader = "From: \"Shop\" <shop@sender.test>\r\nTo: ada@rcpt.test\r\nSubject: Your order\r\nDate: Tue, 01 Jul 2025 12:00:00 +0000\r\n" +
-		"Message-ID: <6f1b0a4e-6c7a-4c1e-9a55-0d7c2f3b8e11@sender.test>\r\nMIME-Version: 1.0\r\n" +
-		"Content-Type: multipart/alternative; boundary=6f1b0a4e6c7a4c1e9a550d7c2f3b8e11\r\n\r\n"
-	barePart = "--6f1b0a4e6c7a4c1e9a550d7c2f3b8e11\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n<p>It is on its way.</p>\r\n"
-	bareMail = bareHeader + barePart + barePart + "--6f1b0a4e6c7a4c1e9a550d7c2f3b8e11--\r\n"
+	bareBoundary = "=_6f1b0a4e-6c7a-4c1e-9a55-0d7c2f3b8e11_1"
+	bareHeader   = "From: Shop <shop@sender.test>\r\nTo: ada@rcpt.test\r\nSubject: Your order\r\n" +
+		"Message-ID: <6f1b0a4e-6c7a-4c1e-9a55-0d7c2f3b8e11@sender.test>\r\nDate: Tue, 01 Jul 2025 12:00:00 +0000\r\n" +
+		"MIME-Version: 1.0\r\nContent-Type: multipart/alternative;\r\n boundary=\"" + bareBoundary + "\"\r\n\r\n"
+	bareText = "--" + bareBoundary + "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\nIt is on its way.\r\n"
+	bareHTML = "--" + bareBoundary + "\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\n\r\n<p>It is on its way.</p>\r\n"
+	bareMail = bareHeader + bareText + bareHTML + "--" + bareBoundary + "--\r\n"
 )
+
+// bareEnvelope returns the commands of the mail. SIZE is the message without the
+// final dot (RFC 1870 §4).
+func bareEnvelope() string {
+	return fmt.Sprintf("MAIL FROM:<shop@sender.test> SIZE=%d\r\nRCPT TO:<ada@rcpt.test>\r\nDATA\r\n", len(bareMail))
+}
 
 // dial opens a session.
 func dial(ctx context.Context, address string) (*wire, error) {
@@ -33,7 +39,7 @@ func dial(ctx context.Context, address string) (*wire, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the mail server: %w", err)
 	}
-	w := &wire{conn, bufio.NewReader(conn)}
+	w := &wire{conn, bufio.NewReader(conn), bareEnvelope()}
 	if err = w.expect("220"); err == nil {
 		err = w.say("EHLO [127.0.0.1]\r\n", "250")
 	}
@@ -46,7 +52,7 @@ func dial(ctx context.Context, address string) (*wire, error) {
 
 // send sends the mail: the envelope in one flight, and then the message.
 func (w *wire) send() error {
-	if err := w.say(barely, "250", "250", "354"); err != nil {
+	if err := w.say(w.envelope, "250", "250", "354"); err != nil {
 		return err
 	}
 	return w.say(bareMail+".\r\n", "250")

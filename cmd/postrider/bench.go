@@ -35,6 +35,10 @@ are and where the time goes. It adds documents to a collection of its own, works
 	if err := b.check(); err != nil {
 		return err
 	}
+	var err error
+	if b.document, err = benchDocument(b.file, b.to); err != nil {
+		return err
+	}
 	c, err := config.Load(b.settings)
 	if err != nil {
 		return err
@@ -56,11 +60,11 @@ type bench struct {
 	sink     *blackhole  // of a dry run; else nil
 }
 
-// check looks at the flags, and makes the document.
-func (b *bench) check() (err error) {
+// check looks at the flags, and sets who gets the mails.
+func (b *bench) check() error {
 	switch {
 	case b.dry == (b.to != ""):
-		return &usageError{"postrider bench: say either --dry-run, and nothing leaves this machine, or --to ADDRESS, and every mail is sent there"}
+		return &usageError{"postrider bench: say either --dry-run, and no mail leaves this machine, or --to ADDRESS, and every mail is sent there"}
 	case b.mails < 1 || b.mails > maxBenchMails:
 		return &usageError{fmt.Sprintf("postrider bench: --mails is %d: use a number from 1 to %d", b.mails, maxBenchMails)}
 	case b.dry:
@@ -72,8 +76,7 @@ func (b *bench) check() (err error) {
 		}
 		b.to = to.Address
 	}
-	b.document, err = benchDocument(b.file, b.to)
-	return err
+	return nil
 }
 
 // run sets everything up, measures, and takes it down again.
@@ -98,6 +101,6 @@ func (b *bench) run(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	s.templates.Replace(map[string]delivery.Fields{}) // nobody listens to them: each is looked up
+	s.templates.Replace(map[string]delivery.Fields{}) // the rehearsal renders before anybody listens to them: each is looked up
 	return errors.Join(b.measure(ctx, s), s.close())
 }

@@ -94,9 +94,9 @@ func (b *bench) send(ctx context.Context, s *service, meter *queue.Meter, bytes 
 		return err
 	})
 	r := newBenchResult(b.mails, tally, time.Since(began), after)
-	made := max(1, after.attempts)
-	r.Firestore.add(meter.Usage().Less(asked), made)
-	r.CPU, r.Memory = (after.cpu-before.cpu)/float64(made), peak
+	attempts := max(1, float64(r.Attempt.Count))
+	r.Firestore.add(meter.Usage().Less(asked), attempts)
+	r.CPU, r.Memory = (after.cpu-before.cpu)/attempts, peak
 	if b.sink != nil {
 		r.Connections = b.sink.connections.Load()
 	}

@@ -105,7 +105,7 @@ func (b *bench) announce(s *service, bytes int) {
 	c, n := s.config, int64(b.mails)
 	where := fmt.Sprintf("to %s through %s", b.to, net.JoinHostPort(c.SMTP.Host, strconv.Itoa(c.SMTP.Port)))
 	if b.dry {
-		where = "to a mail server within this program: nothing leaves this machine"
+		where = "to a mail server within this program: no mail leaves this machine"
 	}
 	writes, deletes := 3*n, n
 	if c.Policy.RetryLapsed {
@@ -125,13 +125,4 @@ func (b *bench) announce(s *service, bytes int) {
 func deletion(c config.Config) string {
 	place := c.MailCollection[:strings.LastIndexByte(c.MailCollection, '/')]
 	return fmt.Sprintf("firebase firestore:delete --recursive --project %s --database '%s' %s", c.Project, c.Database, place)
-}
-
-// sized returns bytes in a unit that is easily read.
-func sized(bytes float64) string {
-	units := []string{"B", "KB", "MB", "GB"}
-	for bytes >= 1000 && len(units) > 1 {
-		bytes, units = bytes/1000, units[1:]
-	}
-	return digits(bytes) + " " + units[0]
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -110,13 +109,4 @@ func pace(done, total int, since time.Duration) string {
 	}
 	left := time.Duration(float64(total-done) / rate * float64(time.Second))
 	return fmt.Sprintf("%s/s, %s left", digits(rate), left.Round(time.Second))
-}
-
-// grouped returns a number that is not negative with commas between thousands.
-func grouped(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }

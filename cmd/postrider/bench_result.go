@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -28,10 +27,10 @@ type benchResult struct {
 	Age     benchPhase   `json:"queueAge"`
 
 	Firestore   benchUsage  `json:"firestore"`
-	CPU         float64     `json:"cpuSecondsPerMail"` // of the process, all included; 0 if it is not known
-	Memory      float64     `json:"memoryPeakBytes"`   // resident; 0 if it is not known
-	Connections int64       `json:"connections,omitempty"`
-	Complaints  []complaint `json:"complaints,omitempty"` // of the worker's log, the most frequent first
+	CPU         float64     `json:"cpuSecondsPerMail"`     // of the process, all included, by attempts as for Firestore; 0 if it is not known
+	Memory      float64     `json:"memoryPeakBytes"`       // resident; 0 if it is not known
+	Connections int64       `json:"connections,omitempty"` // that a dry run has opened in all
+	Complaints  []complaint `json:"complaints,omitempty"`  // of the worker's log, the most frequent first
 	Stopped     bool        `json:"stopped,omitempty"`
 	Verdict     string      `json:"verdict,omitempty"` // what bounds it
 }
@@ -58,10 +57,10 @@ type benchUsage struct {
 	WritesPerMail float64 `json:"writesPerMail"`
 }
 
-// add takes in what was used for so many mails.
-func (u *benchUsage) add(used queue.Usage, mails int) {
+// add takes in what was used for so many attempts.
+func (u *benchUsage) add(used queue.Usage, attempts float64) {
 	u.Reads, u.Writes, u.Requests = used.Reads, used.Writes, used.Requests
-	u.ReadsPerMail, u.WritesPerMail = float64(used.Reads)/float64(mails), float64(used.Writes)/float64(mails)
+	u.ReadsPerMail, u.WritesPerMail = float64(used.Reads)/attempts, float64(used.Writes)/attempts
 }
 
 // newBenchResult makes a result of what the worker and its metrics say.
@@ -145,36 +144,9 @@ func (b *bench) printProcess(r benchResult) {
 		said = append(said, sized(r.Memory)+" of memory at most")
 	}
 	if r.Connections > 0 {
-		said = append(said, grouped(r.Connections)+" connections")
+		said = append(said, grouped(r.Connections)+" connections opened")
 	}
 	if len(said) > 0 {
 		fmt.Fprintf(b.out, "Process: %s\n", strings.Join(said, ", "))
 	}
-}
-
-// lasting returns seconds in a unit that is easily read, with three digits.
-func lasting(seconds float64) string {
-	switch {
-	case seconds <= 0:
-		return "0"
-	case seconds < 1e-3:
-		return digits(seconds*1e6) + " µs"
-	case seconds < 1:
-		return digits(seconds*1e3) + " ms"
-	case seconds < 100:
-		return digits(seconds) + " s"
-	}
-	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
-}
-
-// digits returns a number that is not negative with three digits, or as many as
-// it has before the point.
-func digits(v float64) string {
-	switch {
-	case v >= 99.95:
-		return grouped(int64(v + .5))
-	case v >= 9.995:
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	}
-	return strconv.FormatFloat(v, 'f', 2, 64)
 }

@@ -24,7 +24,7 @@ type bound struct {
 // verdict says what bounds the speed, and which setting helps. It is empty if
 // nothing was delivered.
 func (b bound) verdict() string {
-	cores, busy := runtime.GOMAXPROCS(0), b.CPU*float64(b.Delivered)/b.Seconds
+	cores, busy := runtime.GOMAXPROCS(0), b.CPU*float64(b.Attempt.Count)/b.Seconds
 	switch rate := b.config.SMTPRate; {
 	case b.Delivered == 0:
 		return ""
@@ -44,12 +44,16 @@ func (b bound) longest() string {
 	for _, p := range b.Phases {
 		share[p.Name] = 100 * p.Share
 	}
-	firestore, compose := share["claim"]+share["write_back"], share["compose"]
-	connect, transaction := share["connect"], share["transaction"]
-	most, connections, hands := max(firestore, compose, connect, transaction), b.config.SMTP.MaxConnections, b.config.Concurrency
+	claiming, firestore := claims(share["claim"], share["write_back"])
+	compose, connect, transaction := share["compose"], share["connect"], share["transaction"]
+	most := max(claiming, firestore, compose, connect, transaction)
+	connections, hands := b.config.SMTP.MaxConnections, b.config.Concurrency
 	switch {
 	case most == 0:
 		return ""
+	case most == claiming:
+		return fmt.Sprintf("Claiming, with the waits before it, takes the most, %.0f %% of a mail's way: for a hand (CONCURRENCY, %d), for "+
+			"SMTP_RATE, for room (MAX_BYTES_IN_FLIGHT, %s), or for a mail server that can't be used.", most, hands, sized(float64(b.config.MaxBytesInFlight)))
 	case most == firestore && b.config.EmulatorHost != "":
 		return fmt.Sprintf("The emulator's writes take the most, %.0f %% of a mail's way: Firestore itself has other limits.", most)
 	case most == firestore:
@@ -69,4 +73,15 @@ func (b bound) longest() string {
 	}
 	return fmt.Sprintf("The mail server takes the most, %.0f %% of a mail's way. If it works on several mails at a time, raise "+
 		"SMTP_MAX_CONNECTIONS (%d) and CONCURRENCY (%d).", most, connections, hands)
+}
+
+// claims returns the share of claiming, with the waits before it, and that of
+// Firestore. A claim is one write, as the write-back is: where it takes much longer,
+// it is the waits that do, and not Firestore.
+func claims(claim, writeBack float64) (claiming, firestore float64) {
+	const much = 2
+	if claim > much*writeBack {
+		return claim, writeBack
+	}
+	return 0, claim + writeBack
 }
