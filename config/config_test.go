@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -73,7 +74,7 @@ func TestDefaultsAreInOrder(t *testing.T) {
 		Host: "127.0.0.1", Port: 2525, MaxConnections: 16, MaxMessages: 100,
 		ConnectTimeout: 20 * time.Second, GreetingTimeout: 30 * time.Second,
 	}
-	if c.SMTP != want {
+	if !reflect.DeepEqual(c.SMTP, want) {
 		t.Errorf("got %+v, want %+v", c.SMTP, want)
 	}
 }

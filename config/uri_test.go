@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +126,7 @@ func TestURIOptionsTakeEffect(t *testing.T) {
 		if want.ConnectTimeout == 0 {
 			want.ConnectTimeout = 20 * time.Second
 		}
-		if err != nil || c.SMTP != want {
+		if err != nil || !reflect.DeepEqual(c.SMTP, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", in, c.SMTP, err, want)
 		}
 	}

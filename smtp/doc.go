@@ -80,8 +80,8 @@
 // # Connections
 //
 // They go to the address of the server that has the fewest of them, where no
-// connection failed within the last minute. None is used for longer than ten
-// minutes, or for more than [Options.MaxMessages] transactions.
+// connection failed within the last minute. None takes another mail once it is
+// ten minutes old, or has had [Options.MaxMessages] transactions.
 //
 // # Why go-mail's client is not used whole
 //

@@ -23,10 +23,10 @@ type turn struct {
 	ready bool // it is
 	plain bool // its envelope is not to fly (again)
 
-	on    *session  // with whose message its envelope has flown; nil for none
-	flown time.Time // when
-	given bool      // the wait is over, with what it holds
-	hold  hold
+	on      *session  // with whose message its envelope has flown; nil for none
+	flownAt time.Time // zero for never
+	given   bool      // the wait is over, with what it holds
+	hold    hold
 }
 
 // hold is what a mail has when its wait is over: the right to have a connection
@@ -60,10 +60,14 @@ func (p *Pool) enter(ctx, limit context.Context, m *outgoing, startBy time.Time)
 	p.line = append(p.line, t)
 	p.ask()
 	p.mu.Unlock()
+	in := false
+	defer func() {
+		if !in { // it may have panicked
+			p.running.Done()
+		}
+	}()
 	h, e := p.wait(ctx, limit, t)
-	if e != nil {
-		p.running.Done()
-	}
+	in = e == nil
 	return h, e
 }
 
@@ -88,11 +92,9 @@ func (p *Pool) wait(ctx, limit context.Context, t *turn) (hold, *Error) {
 		case goOn:
 			return t.hold, nil
 		case getReady:
-			if e := t.mail.start(false); e != nil {
-				p.goAway(t)
+			if e := p.begin(t); e != nil {
 				return hold{}, e
 			}
-			p.isReady(t)
 		case giveUp:
 			p.goAway(t)
 			return hold{}, &Error{Stage: StageConnect, Err: err}
@@ -129,7 +131,7 @@ func (p *Pool) look(t *turn, now time.Time) (news, error) {
 		return giveUp, ErrBusy
 	case t.asked && !t.ready:
 		return getReady, nil
-	case t.on == nil || now.Sub(t.flown) < patience:
+	case t.on == nil || now.Sub(t.flownAt) < patience:
 		return stay, nil
 	}
 	t.forsake()
@@ -202,7 +204,7 @@ func (t *turn) patience(now time.Time) time.Duration {
 	}
 	switch {
 	case t.on != nil:
-		d = min(d, t.flown.Add(patience).Sub(now))
+		d = min(d, t.flownAt.Add(patience).Sub(now))
 	case t.ready && !t.plain: // it may have flown by then
 		d = min(d, patience)
 	}
@@ -252,7 +254,7 @@ type passage int
 const (
 	passed  passage = iota // somebody has it, or will; or somebody has its place
 	useless                // it must be closed
-	spent                  // it has done what it may
+	wornOut                // it has done what it may
 )
 
 // pass gives s to the mail that follows on it, or the one that is first in line,
@@ -279,7 +281,7 @@ func (p *Pool) pass(s *session) passage {
 	case s.broken, s.forsaken, s.unasked(): // what nobody asked for would pass for the next reply
 		return useless
 	case s.spent(s.used), p.closed:
-		return spent
+		return wornOut
 	}
 	if t := p.next(); t != nil {
 		t.give(hold{session: s})

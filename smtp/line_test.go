@@ -274,8 +274,9 @@ func TestNoEnvelopeFliesWhereItMayNot(t *testing.T) {
 		"too old":            func(_ *Pool, s *session) { s.opened = time.Now().Add(-maxAge) },
 		"broken":             func(_ *Pool, s *session) { s.broken = true },
 		"closed":             func(p *Pool, _ *session) { p.closed = true },
-		"wary":               func(p *Pool, _ *session) { p.beWary() },
+		"wary":               func(p *Pool, _ *session) { p.beWary(&Error{}) },
 		"too large":          func(p *Pool, _ *session) { p.line[0].mail.to = make([]string, maxFlight+1) },
+		"its time to start":  func(p *Pool, _ *session) { p.line[0].startBy = time.Now() },
 		"the mail's own end": func(p *Pool, _ *session) { p.line[0].over = func() error { return errLeaseLost } },
 	} {
 		synctest.Test(t, func(t *testing.T) {

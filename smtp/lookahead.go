@@ -40,20 +40,23 @@ func outOfStep(e *Error) bool {
 	return false
 }
 
-// beWary stops all looking ahead for a while.
-func (p *Pool) beWary() {
+// beWary stops all looking ahead for a while, because of what came of a flown
+// envelope.
+func (p *Pool) beWary(e *Error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.wary = time.Now().Add(wariness)
+	now := time.Now()
+	already := now.Before(p.wary)
+	p.wary = now.Add(wariness)
+	p.mu.Unlock()
+	if !already && p.o.Wary != nil {
+		p.o.Wary(e)
+	}
 }
 
 // lookAhead says that s is about to send a message that another envelope may go
 // along with; so many transactions will have been begun then. It gets the next
-// mail ready. A nil pool has none.
+// mail ready.
 func (p *Pool) lookAhead(s *session, used int) {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !s.looking && p.leads(s, used) {
@@ -97,21 +100,29 @@ func (p *Pool) ask() {
 	}
 }
 
-// isReady says that t has begun.
-func (p *Pool) isReady(t *turn) {
+// begin asks the caller whether t's mail may begin, so that its envelope can fly.
+// If not, or if the caller panics, t goes away.
+func (p *Pool) begin(t *turn) *Error {
+	stays := false
+	defer func() {
+		if !stays {
+			p.goAway(t)
+		}
+	}()
+	if e := t.mail.start(false); e != nil {
+		return e
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t.ready = true
+	stays, t.ready = true, true
+	return nil
 }
 
 // board returns the mail whose envelope goes along with the end of the message
 // that s is about to send, and which follows on s from now on; nil for none. It
 // is the first in line that is ready, unless somebody who cannot fly comes before
-// it. A nil pool has none.
+// it.
 func (p *Pool) board(s *session) *outgoing {
-	if p == nil {
-		return nil
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lookAway(s)
@@ -122,9 +133,9 @@ func (p *Pool) board(s *session) *outgoing {
 		if !t.mayFly() {
 			return nil
 		}
-		if t.ready && t.over() == nil {
+		if t.ready && t.over() == nil && (t.startBy.IsZero() || time.Now().Before(t.startBy)) {
 			p.line = slices.Delete(p.line, i, i+1)
-			t.on, t.flown, s.follower = s, time.Now(), t
+			t.on, t.flownAt, s.follower = s, time.Now(), t
 			return t.mail
 		}
 	}

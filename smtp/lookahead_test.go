@@ -199,21 +199,25 @@ func TestAMailThatIsNotReadyDoesNotHoldUpTheOneBefore(t *testing.T) {
 	}
 }
 
-// flying sends mails 0, 1 and 2 in order to a server that takes its time over
-// message 1, and calls f when the envelope of mail 2 has flown with that.
-func flying(ctx, limit context.Context, t *testing.T, s *smtptest.Server, p *Pool, f func()) (before, flown sent) {
+// flying sends mails 0, 1 and 2 in order to a server that keeps its reply to
+// message 1 back, calls f when the envelope of mail 2 has flown with that, and
+// lets the server reply when f has returned. F learns when Send of mail 2 returned.
+func flying(ctx, limit context.Context, t *testing.T, s *smtptest.Server, p *Pool, f func(returned <-chan struct{})) (before, flown sent) {
 	if _, err := p.Send(t.Context(), t.Context(), numbered(0)); err != nil {
 		t.Fatal(err)
 	}
-	slow := smtptest.Behaviour{Delays: map[string]smtptest.Delay{"dataEnd": smtptest.Delay(500 * time.Millisecond)}}
-	if err := s.SetBehaviour(slow); err != nil {
+	reply := make(chan struct{})
+	if err := s.SetBehaviour(smtptest.Behaviour{Hold: reply}); err != nil {
 		t.Fatal(err)
 	}
 	var both sync.WaitGroup
-	lined := make(chan struct{})
+	lined, returned := make(chan struct{}), make(chan struct{})
 	m := numbered(1)
 	m.Begin = func(bool) error {
-		both.Go(func() { flown.r, flown.err = p.Send(ctx, limit, numbered(2)) })
+		both.Go(func() {
+			defer close(returned)
+			flown.r, flown.err = p.Send(ctx, limit, numbered(2))
+		})
 		await(t, p, "the mail is in line", func() bool { return len(p.line) == 1 })
 		close(lined)
 		return nil
@@ -221,7 +225,8 @@ func flying(ctx, limit context.Context, t *testing.T, s *smtptest.Server, p *Poo
 	both.Go(func() { before.r, before.err = p.Send(t.Context(), t.Context(), m) })
 	<-lined
 	await(t, p, "it has flown", func() bool { return len(p.line) == 0 })
-	f()
+	f(returned)
+	close(reply)
 	both.Wait()
 	if err := s.SetBehaviour(smtptest.Behaviour{}); err != nil {
 		t.Fatal(err)
@@ -246,7 +251,10 @@ func TestAMailThatEndsWhileItsEnvelopeFliesIsNotSentByAnybody(t *testing.T) {
 		if c.limit {
 			ctx, limit = limit, ending
 		}
-		before, flown := flying(ctx, limit, t, s, p, func() { end(c.cause) })
+		before, flown := flying(ctx, limit, t, s, p, func(returned <-chan struct{}) {
+			end(c.cause)
+			<-returned
+		})
 		if before.err != nil {
 			t.Errorf("%s: the mail before: %v", what, before.err)
 		}
@@ -270,7 +278,7 @@ func TestAPoolThatClosesSendsWhatHasFlown(t *testing.T) {
 	s := sink(t, smtptest.Behaviour{})
 	p := pool(t, s.Addr(), Options{MaxConnections: 1})
 	var closed sync.WaitGroup
-	before, flown := flying(t.Context(), t.Context(), t, s, p, func() {
+	before, flown := flying(t.Context(), t.Context(), t, s, p, func(<-chan struct{}) {
 		closed.Go(func() { p.Close() })
 		<-p.done
 	})
@@ -300,7 +308,12 @@ func TestAMailWhoseEnvelopeBrokeWithTheMailBeforeIsTriedAnew(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := sink(t, smtptest.Behaviour{})
-			p := pool(t, s.Addr(), Options{MaxConnections: 1})
+			told := 0
+			p := pool(t, s.Addr(), Options{MaxConnections: 1, Wary: func(e *Error) {
+				if told++; !outOfStep(e) {
+					t.Errorf("wary for %v", e)
+				}
+			}})
 			if _, err := p.Send(t.Context(), t.Context(), numbered(0)); err != nil {
 				t.Fatal(err)
 			}
@@ -328,8 +341,8 @@ func TestAMailWhoseEnvelopeBrokeWithTheMailBeforeIsTriedAnew(t *testing.T) {
 			if n := s.Stats().Connections; n != 2 {
 				t.Errorf("%d connections", n)
 			}
-			if got := time.Now().Before(p.wary); got != c.wary {
-				t.Errorf("nothing flies any more: %v", got)
+			if got := time.Now().Before(p.wary); got != c.wary || told != map[bool]int{true: 1}[c.wary] {
+				t.Errorf("nothing flies any more: %v, told %d times", got, told)
 			}
 		})
 	}
@@ -353,24 +366,6 @@ func TestAMailWhoseEnvelopeBrokeWithTheMailBeforeGetsAConnectionOfItsOwn(t *test
 	if n := s.Stats().Connections; e != nil || n != 2 {
 		t.Errorf("%v, %d connections", e, n)
 	}
-}
-
-func TestNothingFliesOnASessionWhoseFinalReplyWasSlow(t *testing.T) {
-	t.Parallel()
-	s := sink(t, smtptest.Behaviour{Delays: map[string]smtptest.Delay{"dataEnd": smtptest.Delay(promptly + 100*time.Millisecond)}})
-	p := pool(t, s.Addr(), Options{MaxConnections: 1})
-	if _, err := p.Send(t.Context(), t.Context(), numbered(0)); err != nil {
-		t.Fatal(err)
-	}
-	mails := []Mail{numbered(1), numbered(2)}
-	mails[1].Begin = func(bool) error {
-		if arrivals(s, string(mails[0].Message)) == 0 {
-			t.Error("it has begun before the message before was sent")
-		}
-		return nil
-	}
-	inOrder(t, p, mails...)
-	checkNumbered(t, s, 3)
 }
 
 // A mail that finds no session says so before the next one has its place.

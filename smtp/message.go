@@ -65,7 +65,7 @@ func prepare(m Mail) (*outgoing, *Error) {
 		return nil, err
 	}
 	o := &outgoing{
-		survey: look(m.Message), message: m.Message,
+		survey: surveyOf(m.Message), message: m.Message,
 		from: from, to: to, addresses: m.Envelope.To, utf8: !isASCII(from),
 		open: m.Open, noSession: m.NoSession, begin: m.Begin,
 	}
@@ -106,8 +106,8 @@ type survey struct {
 	asIs     bool // it travels as it is: lines end in CRLF, and none begins with a dot
 }
 
-// look surveys a message in one pass, line by line.
-func look(message []byte) survey {
+// surveyOf looks at a message in one pass, line by line.
+func surveyOf(message []byte) survey {
 	s := survey{size: len(message), asIs: true}
 	for rest := message; len(rest) > 0; {
 		missing := 0 // of the line's CRLF

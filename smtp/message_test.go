@@ -33,7 +33,7 @@ func TestStuff(t *testing.T) {
 
 // travelling is a message as it goes out, final dot included.
 func travelling(message []byte) ([]byte, survey) {
-	o := outgoing{survey: look(message), message: message}
+	o := outgoing{survey: surveyOf(message), message: message}
 	o.encode(nil)
 	return append(bytes.Clone(o.lines), ".\r\n"...), o.survey
 }
@@ -53,7 +53,7 @@ func TestAMessageThatNeedsNoChangeIsNotCopied(t *testing.T) {
 		"a dot after all": {strings.Repeat("a line\r\n", 1000) + ".\r\n", false},
 	} {
 		m := []byte(c.message)
-		o := outgoing{survey: look(m), message: m}
+		o := outgoing{survey: surveyOf(m), message: m}
 		o.encode(nil)
 		same := len(m) == len(o.lines) && (len(m) == 0 || &m[0] == &o.lines[0])
 		if same != c.asIs || o.eightBit != strings.Contains(c.message, "\xff") {

@@ -83,6 +83,11 @@ type Options struct {
 
 	Pipelining Pipelining
 
+	// Wary is told when the pool stops for an hour to send envelopes along with the
+	// message before them, as the server has not followed: e is what came of one.
+	// Its mail is sent all the same. Nil for nobody.
+	Wary func(e *Error)
+
 	MaxConnections int           // at once
 	MaxMessages    int           // transactions a connection; 0 means no limit
 	IdleTimeout    time.Duration // after which an unused connection is closed

@@ -147,34 +147,46 @@ func (p *Pool) Close() error {
 
 // attempt sends m over the connection it was given or one that is kept, and over
 // a new one if there is none or that turns out to be stale. It gives up the
-// connection.
-func (p *Pool) attempt(ctx, limit context.Context, m *outgoing, h hold) (Result, *Error) {
-	s := h.session
+// connection, even if a function of the caller's panics: others wait for its
+// place.
+func (p *Pool) attempt(ctx, limit context.Context, m *outgoing, h hold) (r Result, e *Error) {
+	s, ended := h.session, false
 	if s == nil && !h.stale {
 		s = p.take()
 	}
+	defer func() { p.giveBack(s, ended) }()
 	if s != nil {
-		r, e := s.send(ctx, limit, m, h.flown)
+		r, e = s.send(ctx, limit, m, h.flown)
 		if e == nil || !e.stale || cmp.Or(over(ctx), over(limit)) != nil {
-			p.leave(s)
+			ended = true
 			return r, e
 		}
 		if h.flown && outOfStep(e) {
-			p.beWary()
+			p.beWary(e)
 		}
 		p.drop(s)
+		s = nil
 	}
-	s, e := p.openFor(ctx, limit, m)
-	if e != nil {
+	if s, e = p.openFor(ctx, limit, m); e != nil {
 		if m.noSession != nil && e.Unreachable() {
 			m.noSession(e)
 		}
-		p.release()
 		return Result{}, e
 	}
-	r, e := s.send(ctx, limit, m, false)
-	p.leave(s)
+	r, e = s.send(ctx, limit, m, false)
+	ended = true
 	return r, e
+}
+
+// giveBack gives up a mail's place, and the session in it unless that is nil. One
+// whose transaction has not ended is of no more use.
+func (p *Pool) giveBack(s *session, ended bool) {
+	if s == nil {
+		p.release()
+		return
+	}
+	s.broken = s.broken || !ended
+	p.leave(s)
 }
 
 // openFor opens a session for m, if the caller lets it.
@@ -190,16 +202,12 @@ func (p *Pool) openFor(ctx, limit context.Context, m *outgoing) (*session, *Erro
 // open opens a session. If the server refuses the access token, that is
 // forgotten and a new one tried, once, on a new connection.
 func (p *Pool) open(ctx, limit context.Context) (*session, *Error) {
-	s, e := open(ctx, limit, &p.o, &p.spread, p.tokens)
+	s, e := open(ctx, limit, p)
 	if e != nil && p.tokens != nil && e.Stage == StageAuth && e.Reply.Permanent() && e.drop != nil {
 		e.drop()
-		s, e = open(ctx, limit, &p.o, &p.spread, p.tokens)
+		s, e = open(ctx, limit, p)
 	}
-	if e != nil {
-		return nil, e
-	}
-	s.pool = p
-	return s, nil
+	return s, e
 }
 
 // take returns the connection that was used last, or nil. Those that are too old
@@ -238,7 +246,7 @@ func (p *Pool) leave(s *session) {
 	case useless:
 		s.close()
 		p.release()
-	case spent:
+	case wornOut:
 		p.running.Go(func() {
 			s.quit()
 			p.release()

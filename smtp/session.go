@@ -19,7 +19,7 @@ const maxAge = 10 * time.Minute
 type session struct {
 	*conn
 	o      *settled
-	pool   *Pool // whose mails it may take along; nil for none
+	pool   *Pool // whose mails it may take along
 	opened time.Time
 	ext    extensions
 	hello  bool // EHLO was understood; without it there are no extensions
@@ -29,7 +29,7 @@ type session struct {
 	broken bool // no further command makes sense
 	prompt bool // the last final reply came soon
 	expire *time.Timer
-	flown  []byte // the last flight, its memory used again
+	flight []byte // the last one, its memory used again
 
 	// Guarded by the pool's mutex.
 	looking  bool  // it is about to take a mail's envelope along
@@ -38,22 +38,22 @@ type session struct {
 }
 
 // open connects and makes a session ready for its first transaction, while ctx
-// and limit last. A nil token source means no OAuth2.
-func open(ctx, limit context.Context, o *settled, spread *addresses, t *tokens) (*session, *Error) {
+// and limit last.
+func open(ctx, limit context.Context, p *Pool) (*session, *Error) {
 	ctx, stop := either(ctx, limit)
 	defer stop()
-	raw, left, err := spread.dial(ctx, o)
+	raw, left, err := p.spread.dial(ctx, &p.o)
 	if err != nil {
 		if why := over(ctx); why != nil {
 			err = why
 		}
 		return nil, &Error{Stage: StageConnect, Err: err}
 	}
-	s := &session{conn: newConn(raw), o: o, opened: time.Now()}
+	s := &session{conn: newConn(raw), o: &p.o, pool: p, opened: time.Now()}
 	s.left = left
 	s.watch(ctx, &s.caller)
 	defer s.release(&s.caller)
-	if e := s.begin(ctx, t); e != nil {
+	if e := s.begin(ctx, p.tokens); e != nil {
 		s.leave()
 		return nil, e
 	}
@@ -65,7 +65,8 @@ func (s *session) spent(transactions int) bool {
 	return s.o.MaxMessages > 0 && transactions >= s.o.MaxMessages || time.Since(s.opened) >= maxAge
 }
 
-// begin takes the session from the bare connection to where MAIL may be sent.
+// begin takes the session from the bare connection to where MAIL may be sent. A
+// nil token source means no OAuth2.
 func (s *session) begin(ctx context.Context, t *tokens) *Error {
 	if s.o.Secure {
 		if err := s.startTLS(ctx, s.o.TLS, s.o.ConnectTimeout); err != nil {

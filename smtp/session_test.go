@@ -259,11 +259,11 @@ func TestFlight(t *testing.T) {
 		{201, 200, 1, 1},
 	} {
 		s := session{used: c.used, ext: extensions{pipelining: true}}
-		if got := s.flight(c.next, c.rcpts); got != c.want {
+		if got := s.together(c.next, c.rcpts); got != c.want {
 			t.Errorf("%+v: %d commands", c, got)
 		}
 		s.ext.pipelining = false
-		if got := s.flight(c.next, c.rcpts); got != 1 {
+		if got := s.together(c.next, c.rcpts); got != 1 {
 			t.Errorf("%+v without PIPELINING: %d commands", c, got)
 		}
 	}

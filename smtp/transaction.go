@@ -76,7 +76,7 @@ func (s *session) message(m *outgoing, more bool) error {
 	if n, err := s.write(head, s.o.SocketTimeout); n < len(head) {
 		return err
 	}
-	b := append(append(s.flown[:0], m.lines[len(head):]...), ".\r\n"...)
+	b := append(append(s.flight[:0], m.lines[len(head):]...), ".\r\n"...)
 	dot := len(b)
 	var next *outgoing
 	if more {
@@ -87,7 +87,7 @@ func (s *session) message(m *outgoing, more bool) error {
 			b = s.appendCommand(b, next, i)
 		}
 	}
-	s.flown = b
+	s.flight = b
 	n, err := s.write(b, s.o.SocketTimeout)
 	if n < dot {
 		return err
@@ -197,7 +197,7 @@ func (s *session) envelope(m *outgoing, d *dialogue, flown bool) (Stage, error) 
 			s.broken = s.broken || st == abandon
 			return stage, nil
 		}
-		n := s.flight(next, len(m.to))
+		n := s.together(next, len(m.to))
 		if stage, err := s.fly(m, d, next, n); err != nil {
 			return s.lost(d, stage, err)
 		}
@@ -214,9 +214,9 @@ func (s *session) lost(d *dialogue, stage Stage, err error) (Stage, error) {
 	return stage, err
 }
 
-// flight says how many commands go out together from the next one on. The
+// together says how many commands go out together from the next one on. The
 // first MAIL of a connection goes alone: see the package comment.
-func (s *session) flight(next, rcpts int) int {
+func (s *session) together(next, rcpts int) int {
 	if !s.ext.pipelining || next == 0 && s.used == 1 {
 		return 1
 	}
@@ -230,7 +230,7 @@ func (s *session) flight(next, rcpts int) int {
 // fly sends the n commands from the next one on and reads their replies into
 // d.
 func (s *session) fly(m *outgoing, d *dialogue, next, n int) (Stage, error) {
-	b := s.flown[:0]
+	b := s.flight[:0]
 	rset := next == 0 && s.reset
 	if rset {
 		b = append(b, "RSET\r\n"...)
@@ -238,7 +238,7 @@ func (s *session) fly(m *outgoing, d *dialogue, next, n int) (Stage, error) {
 	for i := next; i < next+n; i++ {
 		b = s.appendCommand(b, m, i)
 	}
-	s.flown = b
+	s.flight = b
 	if _, err := s.write(b, s.o.SocketTimeout); err != nil {
 		return d.stage(next), s.gaveUp(d.at(next), err)
 	}

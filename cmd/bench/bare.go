@@ -25,9 +25,13 @@ const (
 	flights     = 2  // requests that write, at once
 )
 
-// besideWatch is the mode of the bare limit in which it watches the collection,
-// too, as who listens has to, and does nothing about what it is told.
-const besideWatch = "watch"
+// The modes of the bare limit. Beside a watch it watches the collection, too, as
+// who listens has to, and does nothing about what it is told. One by one each
+// write is a request of its own: the loop that somebody writes who does not group.
+const (
+	besideWatch = "watch"
+	oneByOne    = "one"
+)
 
 // bareResult is what a run of the bare limit took.
 type bareResult struct {
@@ -55,6 +59,7 @@ func playBare(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 		return err
 	}
 	end := func() error { return nil }
+	b.oneByOne = slices.Contains(args[3:], oneByOne)
 	if slices.Contains(args[3:], besideWatch) {
 		if end, err = b.box.ignore(ctx); err != nil {
 			return err
@@ -89,6 +94,8 @@ type bare struct {
 	box   *outbox
 	wires chan *wire // that are free
 	due   []*pb.Document
+
+	oneByOne bool
 
 	mu      sync.Mutex // of what follows; requests group as the worker's do
 	flying  int
@@ -164,8 +171,15 @@ func (b *bare) mail(ctx context.Context, d *pb.Document) error {
 	return nil
 }
 
-// write makes one write, with others that come meanwhile.
+// write makes one write, with others that come meanwhile, or alone.
 func (b *bare) write(ctx context.Context, w *pb.Write) (*pb.WriteResult, error) {
+	if b.oneByOne {
+		results, err := b.box.apply(ctx, []*pb.Write{w})
+		if err != nil {
+			return nil, err
+		}
+		return results[0], nil
+	}
 	mine := &bareWrite{write: w, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, mine)

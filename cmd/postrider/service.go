@@ -49,6 +49,10 @@ func newService(ctx context.Context, c config.Config, log zerolog.Logger, drain 
 		return nil, fmt.Errorf("prepare templates: %w", err)
 	}
 	s.templates = &templates{Templates: renderer, queue: s.queue}
+	c.SMTP.Wary = func(e *smtp.Error) {
+		s.log.Warn().Str("phase", string(e.Stage)).Int("code", e.Reply.Code).Str("enhanced", e.Reply.Enhanced).
+			Msg("mail server does not follow envelopes sent ahead, none is for an hour; SMTP_PIPELINING=envelope sends none")
+	}
 	if s.pool, err = smtp.NewPool(c.SMTP); err != nil {
 		return nil, fmt.Errorf("prepare SMTP connections: %w", err)
 	}

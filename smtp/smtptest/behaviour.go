@@ -40,6 +40,9 @@ type Behaviour struct {
 	HangAt string           `json:"hangAt"` // stage from which on nothing is answered
 	Down   bool             `json:"down"`   // nothing listens
 
+	// Hold keeps back the reply to a message until it is closed; nil for not at all.
+	Hold <-chan struct{} `json:"-"`
+
 	// Record false discards what is received: no sessions, only counts. Nil
 	// means true.
 	Record *bool `json:"record"`

@@ -117,6 +117,9 @@ func (c *conn) reply(stage, text string) bool {
 			return false
 		}
 	}
+	if b.Hold != nil && stage == "dataEnd" && (c.flush() != nil || !c.held(b.Hold)) {
+		return false
+	}
 	if c.silent {
 		return true
 	}
@@ -124,6 +127,16 @@ func (c *conn) reply(stage, text string) bool {
 		c.out = append(append(c.out, line...), '\r', '\n')
 	}
 	return true
+}
+
+// held waits until hold is closed, or less if the server closes.
+func (c *conn) held(hold <-chan struct{}) bool {
+	select {
+	case <-hold:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
 }
 
 // wait lets d pass, or less if the server closes.
