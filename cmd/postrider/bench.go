@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/mail"
-	"sync"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
+	"postrider/cmd/postrider/inbox"
 	"postrider/config"
 	"postrider/delivery"
 )
@@ -57,7 +59,7 @@ type bench struct {
 	document delivery.Fields // that is sent
 	screen   *progress
 	log      *complaints // of the worker
-	sink     *blackhole  // of a dry run; else nil
+	sink     *inbox.Sink // of a dry run; else nil
 }
 
 // check looks at the flags, and sets who gets the mails.
@@ -80,7 +82,7 @@ func (b *bench) check() error {
 }
 
 // run sets everything up, measures, and takes it down again.
-func (b *bench) run(ctx context.Context, c config.Config) (err error) {
+func (b *bench) run(ctx context.Context, c config.Config) (failed error) {
 	b.screen = newProgress(b.err)
 	b.log = &complaints{show: func(text string) { b.screen.say("%s", text) }}
 	for _, warning := range c.Warnings {
@@ -88,14 +90,12 @@ func (b *bench) run(ctx context.Context, c config.Config) (err error) {
 	}
 	c = apart(c)
 	if b.dry {
-		if b.sink, err = newBlackhole(ctx); err != nil {
-			return fmt.Errorf("listen for the mail server of the dry run: %w", err)
+		port, end, err := b.serve(ctx)
+		if err != nil {
+			return err
 		}
-		var serving sync.WaitGroup
-		serving.Go(b.sink.serve)
-		defer serving.Wait()
-		defer b.sink.close()
-		c = within(c, b.sink.port())
+		defer func() { failed = errors.Join(failed, end()) }()
+		c = within(c, port)
 	}
 	s, err := newService(ctx, c, newLogger(b.log, zerolog.WarnLevel), true)
 	if err != nil {
@@ -103,4 +103,23 @@ func (b *bench) run(ctx context.Context, c config.Config) (err error) {
 	}
 	s.templates.Replace(map[string]delivery.Fields{}) // the rehearsal renders before anybody listens to them: each is looked up
 	return errors.Join(b.measure(ctx, s), s.close())
+}
+
+// serve has the mail server of a dry run listen on a port of this machine. It
+// serves until end is called, so that the mails in hand can still be sent when ctx
+// has ended.
+func (b *bench) serve(ctx context.Context) (port int, end func() error, err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, nil, fmt.Errorf("listen for the mail server of the dry run: %w", err)
+	}
+	b.sink = &inbox.Sink{}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group errgroup.Group
+	group.Go(func() error { return b.sink.ServeSMTP(serving, listener) })
+	end = func() error {
+		stop()
+		return group.Wait()
+	}
+	return listener.Addr().(*net.TCPAddr).Port, end, nil
 }

@@ -98,7 +98,7 @@ func (b *bench) send(ctx context.Context, s *service, meter *queue.Meter, bytes 
 	r.Firestore.add(meter.Usage().Less(asked), attempts)
 	r.CPU, r.Memory = (after.cpu-before.cpu)/attempts, peak
 	if b.sink != nil {
-		r.Connections = b.sink.connections.Load()
+		r.Connections = b.sink.Sessions()
 	}
 	r.Complaints, r.Stopped = b.log.counted(), ctx.Err() != nil
 	r.Verdict = bound{benchResult: r, config: s.config, dry: b.dry, bytes: bytes, slowed: after.slowed}.verdict()

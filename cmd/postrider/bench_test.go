@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"os"
@@ -399,40 +397,6 @@ func TestQuantilesOfHistograms(t *testing.T) {
 	}
 	if none := spreadOf(); !math.IsNaN(none.quantile(.5)) {
 		t.Errorf("of nothing: %v", none.quantile(.5))
-	}
-}
-
-// The server of a dry run finds the end of every message, and takes what follows
-// it in the same packet.
-func TestBlackholeFindsTheEndOfEachMessage(t *testing.T) {
-	s, err := newBlackhole(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(s.serve)
-	defer serving.Wait()
-	defer s.close()
-	conn, err := net.Dial("tcp", s.listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	long := strings.Repeat("x", 64<<10)
-	for _, body := range []string{"", "..\r\n", "x.\r\n", ".\n.\n\r\n", long + ".\r\n", long + "\r\n.x\r\n"} {
-		if _, err := io.WriteString(conn, "MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\n"+body+".\r\nNOOP\r\n"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := io.WriteString(conn, "VRFY a\r\nQUIT\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	codes, lines := "", bufio.NewScanner(conn)
-	for lines.Scan() {
-		codes += lines.Text()[:3] + " "
-	}
-	if want := "220 " + strings.Repeat("250 250 354 250 250 ", 6) + "502 221 "; codes != want {
-		t.Errorf("it replied %s\nnot         %s", codes, want)
 	}
 }
 

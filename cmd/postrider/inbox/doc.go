@@ -1,6 +1,6 @@
 // Package inbox is the mailbox of `postrider dev`: an SMTP server that accepts
 // every mail and keeps the newest ones in memory, and a page and a JSON API to
-// read them.
+// read them. Beside it there is a [Sink], which keeps nothing.
 //
 // What arrives was written by strangers, as far as this package can tell. So
 // nothing in a mail is trusted:

@@ -35,17 +35,26 @@ func (b *Inbox) ServeSMTP(ctx context.Context, l net.Listener) error {
 	b.address = l.Addr().String()
 	b.mu.Unlock()
 
-	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) {
-		return &session{inbox: b}, nil
-	}))
-	server.Domain = "inbox.localhost"
+	server := newServer(func() smtp.Session { return &session{inbox: b} })
 	server.MaxMessageBytes = b.options.MaxMessageBytes
-	server.MaxLineLength = maxLineBytes
 	server.MaxRecipients = maxRecipients
+	server.ErrorLog = &b.options.Log
+	return serve(ctx, l, server)
+}
+
+// newServer returns a server whose sessions begin as open returns them.
+func newServer(open func() smtp.Session) *smtp.Server {
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return open(), nil }))
+	server.Domain = "inbox.localhost"
+	server.MaxLineLength = maxLineBytes
 	server.EnableSMTPUTF8 = true
 	server.ReadTimeout, server.WriteTimeout = smtpTimeout, smtpTimeout
-	server.ErrorLog = &b.options.Log
+	return server
+}
 
+// serve accepts connections until ctx ends, and returns nil when the last of them
+// has ended.
+func serve(ctx context.Context, l net.Listener, server *smtp.Server) error {
 	tracked := &trackedListener{Listener: l, conns: map[net.Conn]struct{}{}}
 	stop := context.AfterFunc(ctx, tracked.closeAll)
 	err := server.Serve(tracked)
