@@ -35,7 +35,6 @@ func (w *Worker) heed(in *entry, result smtp.Result, failed *smtp.Error, crowded
 			w.log.Warn().Dur("pause", pause).Float64("per_second", w.pacer.speed()).Msg("mail server asks to slow down")
 		}
 	}
-	w.metrics.slowed.Set(w.pacer.speed())
 	if failed == nil || !slow || failed.PossiblyAccepted || !failed.Reply.Temporary() ||
 		in.errand.spared == mostSpared || !w.pacer.worked() {
 		return false

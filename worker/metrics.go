@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,8 +27,8 @@ type Metrics struct {
 	left      prometheus.Gauge
 	takeovers prometheus.Counter
 	down      prometheus.Gauge
-	slowed    prometheus.Gauge
-	held      prometheus.Gauge
+	slowed    *sampled
+	held      *sampled
 	timing    timing
 }
 
@@ -57,8 +58,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		left:      gauge("postrider_documents_left", "Documents left to other instances that have not been seen claimed."),
 		down:      gauge("postrider_smtp_down", "1 while the mail server can't be used and documents wait unclaimed."),
 		takeovers: counter("postrider_takeovers_total", "Documents taken because the instance they were left to did not."),
-		slowed:    gauge("postrider_smtp_slowed", "Mails a second that the mail server seems to take, since it asked to slow down; 0 while it does not."),
-		held:      gauge("postrider_bytes_in_flight", "Bytes of mails that are being made or sent, as MAX_BYTES_IN_FLIGHT counts them."),
+		slowed:    newSampled("postrider_smtp_slowed", "Mails a second that the mail server seems to take, since it asked to slow down; 0 while it does not."),
+		held:      newSampled("postrider_bytes_in_flight", "Bytes of mails that are being made or sent, as MAX_BYTES_IN_FLIGHT counts them."),
 		timing:    newTiming(r),
 		took:      prometheus.NewHistogramVec(fine("postrider_attempt_seconds", "Time from claim to outcome, by outcome as in postrider_attempts_total."), []string{"outcome"}),
 	}
@@ -67,6 +68,27 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		m.slowed, m.held)
 	return m
 }
+
+// sampled is a gauge that is read when it is collected, on any goroutine; 0 while
+// nobody has set what reads it.
+type sampled struct {
+	prometheus.GaugeFunc
+	read atomic.Pointer[func() float64]
+}
+
+func newSampled(name, help string) *sampled {
+	s := &sampled{}
+	s.GaugeFunc = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+		if read := s.read.Load(); read != nil {
+			return (*read)()
+		}
+		return 0
+	})
+	return s
+}
+
+// from sets what reads the gauge, which must be safe for concurrent use.
+func (s *sampled) from(read func() float64) { s.read.Store(&read) }
 
 // ended counts an attempt.
 func (m *Metrics) ended(outcome string, took time.Duration) {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // room bounds how many bytes the mails take that are being made and sent
@@ -16,7 +14,6 @@ import (
 // exceeded by what one mail needs, and no more.
 type room struct {
 	limit int // bytes
-	gauge prometheus.Gauge
 
 	mu        sync.Mutex
 	taken     int   // bytes
@@ -40,7 +37,7 @@ type request struct {
 	granted chan struct{} // closed when it has them
 }
 
-func newRoom(limit int, gauge prometheus.Gauge) *room { return &room{limit: limit, gauge: gauge} }
+func newRoom(limit int) *room { return &room{limit: limit} }
 
 // enter returns once there is room for a mail that takes so many bytes, in the
 // order in which they come. One that is larger than the room has it alone. Leave
@@ -95,6 +92,13 @@ func (s *stay) leave() {
 	r.serve()
 }
 
+// bytes returns how many bytes the mails inside take.
+func (r *room) bytes() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.taken
+}
+
 // await queues a request and returns when it is granted, or ctx's error.
 func (r *room) await(ctx context.Context, queue *[]*request, q request) error {
 	q.granted = make(chan struct{})
@@ -137,7 +141,6 @@ func (r *room) serve() {
 		r.grant(r.entering[0])
 		r.entering = r.entering[1:]
 	}
-	r.gauge.Set(float64(r.taken))
 }
 
 // next returns which of those that grow may do so, or -1: the one that overdraws

@@ -9,12 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
-
-func testRoom(limit int) *room {
-	return newRoom(limit, prometheus.NewGauge(prometheus.GaugeOpts{Name: "held", Help: "held"}))
-}
 
 // entering has a mail enter, and reports in order when it is inside.
 func entering(t *testing.T, r *room, bytes int, inside chan<- int) *stay {
@@ -29,7 +25,7 @@ func entering(t *testing.T, r *room, bytes int, inside chan<- int) *stay {
 
 func TestMailsEnterInOrderWhenThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, inside := testRoom(100), make(chan int, 10)
+		r, inside := newRoom(100), make(chan int, 10)
 		first := entering(t, r, 60, inside)
 		for _, bytes := range []int{50, 10, 20} { // the later ones would fit, and wait all the same
 			go func() { entering(t, r, bytes, inside) }()
@@ -49,7 +45,7 @@ func TestMailsEnterInOrderWhenThereIsRoom(t *testing.T) {
 
 func TestMailLargerThanTheRoomHasItAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, inside := testRoom(100), make(chan int, 10)
+		r, inside := newRoom(100), make(chan int, 10)
 		small := entering(t, r, 1, inside)
 		var large *stay
 		go func() { large = entering(t, r, 500, inside) }()
@@ -77,7 +73,7 @@ func TestMailLargerThanTheRoomHasItAlone(t *testing.T) {
 
 func TestOneMailAtMostOverdraws(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, inside := testRoom(100), make(chan int, 10)
+		r, inside := newRoom(100), make(chan int, 10)
 		a, b := entering(t, r, 50, inside), entering(t, r, 50, inside)
 		if err := a.resize(t.Context(), 90); err != nil {
 			t.Fatal(err)
@@ -112,7 +108,7 @@ func TestOneMailAtMostOverdraws(t *testing.T) {
 
 func TestMailThatFindsNoRoomInTimeIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, inside := testRoom(100), make(chan int, 10)
+		r, inside := newRoom(100), make(chan int, 10)
 		a, b := entering(t, r, 50, inside), entering(t, r, 50, inside)
 		if err := a.resize(t.Context(), 200); err != nil {
 			t.Fatal(err)
@@ -136,7 +132,7 @@ func TestMailThatFindsNoRoomInTimeIsTold(t *testing.T) {
 func TestRoomIsNeverLeftLocked(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
-			r := testRoom(1000)
+			r := newRoom(1000)
 			var mails sync.WaitGroup
 			for i := range uint64(20) {
 				mails.Go(func() {
@@ -166,4 +162,28 @@ func TestRoomIsNeverLeftLocked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the metrics say of the room and of the pace is as it is when they are read,
+// whether the worker does anything or not.
+func TestGaugesOfRoomAndPaceAreReadWhenAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(nil)
+		want := func(when string, held, slowed float64) {
+			t.Helper()
+			if got := testutil.ToFloat64(o.metrics.held); got != held {
+				t.Errorf("%s: %v bytes are held, want %v", when, got, held)
+			}
+			if got := testutil.ToFloat64(o.metrics.slowed); got != slowed {
+				t.Errorf("%s: slowed to %v mails a second, want %v", when, got, slowed)
+			}
+		}
+		want("at first", 0, 0)
+		s, _ := o.room.enter(t.Context(), 60)
+		o.pacer.slowDown(time.Now(), 0)
+		want("a mail is inside, and was told to slow down", 60, least/2)
+		s.leave()
+		time.Sleep(time.Hour)
+		want("an hour later", 0, 0)
+	})
 }

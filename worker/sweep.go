@@ -29,7 +29,6 @@ func (w *Worker) sweep(ctx context.Context, found finder) {
 		default:
 			w.sweepOnce(ctx, w.queue.Claimed, found)
 		}
-		w.metrics.slowed.Set(w.pacer.speed())
 		await(ctx, nil, jittered(w.options.Sweep, rand.Float64()))
 	}
 }

@@ -133,11 +133,14 @@ type Worker struct {
 
 // New returns a worker. Run or Drain it once.
 func New(o Options, q Queue, c Composer, s Sender, log zerolog.Logger, m *Metrics) *Worker {
-	return &Worker{
+	w := &Worker{
 		options: o, queue: q, composer: c, sender: s, log: log, metrics: m,
 		hands: newHands(o.Concurrency), menders: newHands(max(minMenders, o.Concurrency/4)),
-		outage: newOutage(), pacer: newPacer(o.Rate), room: newRoom(o.MaxBytes, m.held), rates: newRates(), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
+		outage: newOutage(), pacer: newPacer(o.Rate), room: newRoom(o.MaxBytes), rates: newRates(), share: newShare(o.Instance), missed: newMissed(), desk: newDesk(),
 	}
+	m.slowed.from(func() float64 { return w.pacer.speed() })
+	m.held.from(func() float64 { return float64(w.room.bytes()) })
+	return w
 }
 
 // minMenders is how many documents at least may be written at a time that no
