@@ -3,66 +3,10 @@ package worker
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"postrider/delivery"
 )
-
-// pacer lets mails go at their pace, one after the other.
-type pacer struct {
-	turn  chan struct{} // holds one while somebody is next
-	freed chan struct{} // holds one when a mail was given back
-
-	mu   sync.Mutex
-	pace pace
-}
-
-func newPacer(limit delivery.Rate) *pacer {
-	return &pacer{turn: make(chan struct{}, 1), freed: make(chan struct{}, 1), pace: pace{limit: limit}}
-}
-
-// enter returns when a mail may go, when that was, and what it was charged. The
-// error is ctx's.
-func (p *pacer) enter(ctx context.Context) (letGo time.Time, charge time.Duration, err error) {
-	select {
-	case p.turn <- struct{}{}:
-	case <-ctx.Done():
-		return time.Time{}, 0, context.Cause(ctx)
-	}
-	defer func() { <-p.turn }()
-	for {
-		now := time.Now()
-		p.mu.Lock()
-		wait, charge := p.pace.take(now)
-		p.mu.Unlock()
-		if wait == 0 {
-			return now, charge, nil
-		}
-		if await(ctx, p.freed, wait); ctx.Err() != nil {
-			return time.Time{}, 0, context.Cause(ctx)
-		}
-	}
-}
-
-func (p *pacer) giveBack(charge time.Duration) {
-	p.mu.Lock()
-	p.pace.giveBack(charge)
-	p.mu.Unlock()
-	select {
-	case p.freed <- struct{}{}:
-	default:
-	}
-}
-
-// speed returns how many mails a second the server seems to take; 0 while it has
-// not asked to slow down.
-func (p *pacer) speed() float64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pace.creep(time.Now())
-	return p.pace.learned
-}
 
 // errand is what is known of a document in hand.
 type errand struct {

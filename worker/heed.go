@@ -61,25 +61,3 @@ func asked(result smtp.Result, failed *smtp.Error) (wait time.Duration, slow boo
 	}
 	return 0, false
 }
-
-// took notes that the server has taken a mail.
-func (p *pacer) took(now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pace.took(now)
-}
-
-// slowDown slows down for what was said to a mail that was let go at a time, and
-// returns for how long nothing goes now, or 0 if that is nothing new.
-func (p *pacer) slowDown(letGo time.Time, wait time.Duration) (pause time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pace.slowDown(letGo, time.Now(), wait)
-}
-
-// worked reports whether the server has taken a mail lately.
-func (p *pacer) worked() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return time.Since(p.pace.taken) < recentlyTaken
-}
