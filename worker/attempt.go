@@ -240,6 +240,8 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 		return handedBack(smtp.ErrBusy)
 	case t.unbegun != nil:
 		return handedBack(t.unbegun)
+	case t.crowded:
+		return handedBack(errCrowded)
 	case t.blameless:
 		return handedBack(errOutage)
 	case blameless:
@@ -258,9 +260,10 @@ func (w *Worker) hand(work context.Context, t *tenure, mail Mail, startBy time.T
 // The log says why.
 func handedBack(why error) ending { return ending{released: true, why: why} }
 
-// errUncounted has a mail handed back of whose recipients Firestore does not tell
-// how many mails they have got.
-var errUncounted = errors.New("mails to one recipient can't be counted")
+// errUncounted has a mail handed back that had no more time to wait, or was stopped,
+// while it was still open whether its recipients may get it: Firestore has not
+// told, or an earlier mail to one of them was on its way.
+var errUncounted = errors.New("it was not found out in time how many mails a recipient has got")
 
 // notSent is the ending of a mail that was not delivered.
 func notSent(f *delivery.Failure) ending { return ending{Attempt: delivery.Attempt{Failure: f}} }

@@ -261,3 +261,40 @@ func TestCrowdedServerCostsNoMail(t *testing.T) {
 		shut()
 	})
 }
+
+// A mail that gets no session and is not to blame says whether the server works on
+// others, or does not work.
+func TestMailWithoutSessionSaysWhetherTheServerIsCrowded(t *testing.T) {
+	full := &smtp.Error{Stage: smtp.StageGreeting, Reply: smtp.Reply{Code: 421, Lines: []string{"421 too many"}}}
+	for name, c := range map[string]struct {
+		idle           time.Duration // since a mail was sent
+		down           *smtp.Error
+		crowded, known int // mails that say so, of two
+	}{
+		"crowded": {time.Second, full, 2, 0},
+		"idle":    {time.Minute, full, 0, 1},
+		"down":    {time.Second, refused, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o, _, s := tapped()
+				s.takes = 10 * time.Millisecond
+				shut := o.open(t)
+				o.add("first", "")
+				time.Sleep(c.idle)
+				s.mu.Lock()
+				s.down = c.down
+				s.mu.Unlock()
+				o.add("a", "")
+				o.add("b", "")
+				time.Sleep(100 * time.Millisecond)
+				shut()
+				log := o.log.String()
+				crowded, down := strings.Count(log, `"why":"the mail server has as many sessions as it wants"`), strings.Count(log, `"why":"the mail server can't be used"`)
+				if crowded != c.crowded || down != c.known {
+					t.Errorf("%d say that it is crowded, %d that it is down, want %d and %d\n%s", crowded, down, c.crowded, c.known, log)
+				}
+			})
+		})
+	}
+}

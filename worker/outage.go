@@ -176,6 +176,10 @@ func (p *pass) end() {
 // errOutage keeps a mail from opening a session while the circuit is open.
 var errOutage = errors.New("the mail server can't be used")
 
+// errCrowded has a mail handed back for which there was no session, as the server
+// works on others.
+var errCrowded = errors.New("the mail server has as many sessions as it wants")
+
 // probe opens a session now and then while the circuit is open, until ctx ends.
 func (w *Worker) probe(ctx context.Context) {
 	for ctx.Err() == nil {

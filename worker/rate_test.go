@@ -174,6 +174,32 @@ func (s brake) Apply(ctx context.Context, snap delivery.Snapshot, c delivery.Cha
 	return s.countless.Apply(ctx, snap, c)
 }
 
+// A mail that has waited for an earlier one to the same address, until its time to
+// start or the worker's end, is not said to have failed to be counted.
+func TestMailHandedBackUncountedSaysWhy(t *testing.T) {
+	for name, until := range map[string]time.Duration{"its time to start": time.Minute, "the worker's end": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o, _, s := tapped()
+				o.options.Policy.PerRecipient = delivery.Rate{N: 1, Per: time.Hour}
+				s.answer = func(ctx, _ context.Context, _ smtp.Mail) (smtp.Result, error) {
+					await(ctx, nil, 5*time.Minute)
+					return smtp.Result{}, stopped(ctx, smtp.StageMessage)
+				}
+				shut := o.open(t)
+				o.add("a", "")
+				synctest.Wait()
+				o.add("b", "")
+				time.Sleep(until)
+				shut()
+				if log := o.log.String(); !strings.Contains(log, `"why":"it was not found out in time`) || strings.Contains(log, "can't be counted") {
+					t.Error(log)
+				}
+			})
+		})
+	}
+}
+
 // A mail that takes long to compose has time to be counted, and to be sent.
 func TestMailThatIsComposedSlowlyIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
