@@ -165,30 +165,34 @@ func TestLoneMailThatIsToldToSlowDownIsNoException(t *testing.T) {
 // A recipient that is told to get fewer mails is no reason to send a mail again
 // that may have been taken.
 func TestMailOfUnknownFateIsNotSparedForAThrottledRecipient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		o, _, s := tapped()
-		sent := 0
-		s.answer = func(_, _ context.Context, m smtp.Mail) (smtp.Result, error) {
-			if len(m.Envelope.To) == 1 {
-				return accepted(m)
-			}
-			sent++
-			return smtp.Result{}, &smtp.Error{
-				Stage: smtp.StageMessage, PossiblyAccepted: true, Err: smtp.ErrClosed,
-				Recipients: []smtp.Recipient{{Address: m.Envelope.To[0], Reply: ok}, {Address: m.Envelope.To[1], Reply: tooFast}},
-			}
-		}
-		o.add("first", "0")
-		shut := o.open(t)
-		time.Sleep(time.Second)
-		o.Put("two", delivery.Fields{"to": []any{"ada@rcpt.test", "bob@rcpt.test"}, "message": delivery.Fields{"subject": "x", "text": "t"}})
-		time.Sleep(2 * time.Minute)
-		o.want(t, "two", delivery.Error, 1)
-		if sent != 1 || o.class("two") != delivery.Unknown {
-			t.Errorf("sent %d times, class %q", sent, o.class("two"))
-		}
-		shut()
-	})
+	for name, reply := range map[string]smtp.Reply{"no reply": {}, "a temporary reply": tooFast} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o, _, s := tapped()
+				sent := 0
+				s.answer = func(_, _ context.Context, m smtp.Mail) (smtp.Result, error) {
+					if len(m.Envelope.To) == 1 {
+						return accepted(m)
+					}
+					sent++
+					return smtp.Result{}, &smtp.Error{
+						Stage: smtp.StageMessage, Reply: reply, PossiblyAccepted: true, Err: smtp.ErrClosed,
+						Recipients: []smtp.Recipient{{Address: m.Envelope.To[0], Reply: ok}, {Address: m.Envelope.To[1], Reply: tooFast}},
+					}
+				}
+				o.add("first", "0")
+				shut := o.open(t)
+				time.Sleep(time.Second)
+				o.Put("two", delivery.Fields{"to": []any{"ada@rcpt.test", "bob@rcpt.test"}, "message": delivery.Fields{"subject": "x", "text": "t"}})
+				time.Sleep(2 * time.Minute)
+				o.want(t, "two", delivery.Error, 1)
+				if sent != 1 || o.class("two") != delivery.Unknown {
+					t.Errorf("sent %d times, class %q", sent, o.class("two"))
+				}
+				shut()
+			})
+		})
+	}
 }
 
 // A mail that is told so each time, for its recipient's sake, ends as its policy
