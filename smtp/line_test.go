@@ -71,6 +71,28 @@ func (w *waiter) waits() bool {
 	}
 }
 
+// ahead returns a pool whose one connection is at work, and a mail in line whose
+// envelope may travel along on it.
+func ahead(t *testing.T, m Mail) (*Pool, *session, *waiter) {
+	t.Helper()
+	p := taken(t)
+	s := atWork(t, p)
+	w := lineUp(t.Context(), t, p, m)
+	p.lookAhead(s, s.used)
+	synctest.Wait()
+	return p, s, w
+}
+
+// aboard is ahead with the envelope under way.
+func aboard(t *testing.T, m Mail) (*Pool, *session, *waiter) {
+	t.Helper()
+	p, s, w := ahead(t, m)
+	if p.board(s) != w.mail {
+		t.Fatal("it does not fly")
+	}
+	return p, s, w
+}
+
 func TestWhoComesFirstIsServedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := taken(t)
@@ -101,11 +123,7 @@ func TestWhoComesFirstIsServedFirst(t *testing.T) {
 
 func TestAFlownMailIsPatientButNotForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := taken(t)
-		s := atWork(t, p)
-		w := lineUp(t.Context(), t, p, letter())
-		p.lookAhead(s, s.used)
-		synctest.Wait()
+		p, s, w := ahead(t, letter())
 		time.Sleep(time.Second) // it is ready for longer than it flies
 		if p.board(s) != w.mail || !when(p, func() bool { return s.follower == w.t && len(p.line) == 0 }) {
 			t.Fatalf("it does not fly: %+v", w.t)
@@ -137,11 +155,7 @@ func TestAFlownMailIsPatientButNotForLong(t *testing.T) {
 
 func TestAFlownMailWithAFreeConnectionBesideTakesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := taken(t)
-		s := atWork(t, p)
-		w := lineUp(t.Context(), t, p, letter())
-		p.lookAhead(s, s.used)
-		p.board(s)
+		p, _, w := aboard(t, letter())
 		when(p, func() bool { p.busy--; return true }) // somebody has left, and nobody was in line
 		time.Sleep(patience)
 		if w.waits() || w.e != nil || w.h != (hold{}) || p.busy != 1 {
@@ -152,11 +166,7 @@ func TestAFlownMailWithAFreeConnectionBesideTakesIt(t *testing.T) {
 
 func TestAPoolThatHasClosedServesNobodyWhoStepsAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := taken(t)
-		s := atWork(t, p)
-		w := lineUp(t.Context(), t, p, letter())
-		p.lookAhead(s, s.used)
-		p.board(s)
+		p, _, w := aboard(t, letter())
 		closed := make(chan struct{})
 		go func() {
 			defer close(closed)
@@ -176,13 +186,9 @@ func TestAPoolThatHasClosedServesNobodyWhoStepsAside(t *testing.T) {
 
 func TestStartByEndsTheWaitOfAFlownMailToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := taken(t)
-		s := atWork(t, p)
 		m := letter()
 		m.StartBy = time.Now().Add(time.Second)
-		w := lineUp(t.Context(), t, p, m)
-		p.lookAhead(s, s.used)
-		p.board(s)
+		_, s, w := aboard(t, m)
 		time.Sleep(time.Second)
 		if w.waits() || w.e.Cause() != CauseBusy || w.e.Stage != StageConnect || !s.forsaken {
 			t.Errorf("%v", w.e)
@@ -242,16 +248,12 @@ func TestTheCallerIsAskedWhileTheMailBeforeIsSent(t *testing.T) {
 
 func TestAMailThatMayNotBeginGivesBackWhatItWasGivenMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := taken(t)
-		s := atWork(t, p)
 		m := letter()
 		m.Begin = func(bool) error {
 			time.Sleep(time.Minute)
 			return errLeaseLost
 		}
-		w := lineUp(t.Context(), t, p, m)
-		p.lookAhead(s, s.used)
-		synctest.Wait()
+		p, s, w := ahead(t, m)
 		p.leave(s)
 		if !w.t.given {
 			t.Error("it was given nothing")
@@ -280,11 +282,7 @@ func TestNoEnvelopeFliesWhereItMayNot(t *testing.T) {
 		"the mail's own end": func(p *Pool, _ *session) { p.line[0].over = func() error { return errLeaseLost } },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := taken(t)
-			s := atWork(t, p)
-			w := lineUp(t.Context(), t, p, letter())
-			p.lookAhead(s, s.used)
-			synctest.Wait()
+			p, s, w := ahead(t, letter())
 			spoil(p, s)
 			if flies := p.board(s) != nil; flies != (what == "nothing") {
 				t.Errorf("%s: it flies: %v", what, flies)

@@ -66,17 +66,7 @@ func TestMailThatIsNotMadeLeavesItsPlaceInTheRate(t *testing.T) {
 func TestWorkerStopsWhileDocumentsWaitForTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, _, _ := paced(1, 24*time.Hour)
-		o.fill(30)
-		shut := o.open(t)
-		time.Sleep(time.Minute)
-		began := time.Now()
-		shut()
-		if took := time.Since(began); took > 0 {
-			t.Errorf("took %v", took)
-		}
-		if got := o.inStates(30); got[delivery.None] != 29 || o.Unsettled() == 0 {
-			t.Errorf("%v, %d unsettled", got, o.Unsettled())
-		}
+		o.endsWhileDocumentsWait(t)
 	})
 }
 

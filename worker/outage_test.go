@@ -472,17 +472,7 @@ func TestWorkerStopsDuringAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, _, s := tapped()
 		s.down = refused
-		o.fill(100)
-		shut := o.open(t)
-		time.Sleep(time.Minute)
-		began := time.Now()
-		shut()
-		if took := time.Since(began); took > 0 {
-			t.Errorf("took %v", took)
-		}
-		if got := o.inStates(100); got[delivery.None] != 99 || o.Unsettled() == 0 {
-			t.Errorf("%v, %d unsettled", got, o.Unsettled())
-		}
+		o.endsWhileDocumentsWait(t)
 	})
 }
 

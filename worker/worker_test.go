@@ -129,6 +129,23 @@ func (o *office) open(t *testing.T) (shut func()) {
 	}
 }
 
+// endsWhileDocumentsWait stops the worker, which can claim one mail and no second
+// one: it ends at once, and leaves what has waited for the next worker.
+func (o *office) endsWhileDocumentsWait(t *testing.T) {
+	t.Helper()
+	o.fill(100)
+	shut := o.open(t)
+	time.Sleep(time.Minute)
+	began := time.Now()
+	shut()
+	if took := time.Since(began); took > 0 {
+		t.Errorf("took %v", took)
+	}
+	if got := o.inStates(100); got[delivery.None] != 99 || o.Unsettled() == 0 {
+		t.Errorf("%v, %d unsettled", got, o.Unsettled())
+	}
+}
+
 // add adds a mail.
 func (o *office) add(id, subject string) {
 	o.Put(id, delivery.Fields{"to": "ada@rcpt.test", "message": delivery.Fields{"subject": subject, "text": "t"}})
