@@ -48,6 +48,7 @@ type outage struct {
 	cause    error         // of the last one, or of that login
 	since    time.Time     // when the circuit opened
 	worked   time.Time     // when there was last a session, or a mail on one
+	probed   time.Time     // when the next probe is due; while the circuit is open
 	turned   chan struct{} // closed and replaced when the circuit is another, or it is another one's turn
 }
 
@@ -102,6 +103,26 @@ func (o *outage) isOpen() (bool, <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.circuit == open, o.turned
+}
+
+// rest returns the pause before the n-th probe, and notes when that is due.
+func (o *outage) rest(n int, fraction float64, now time.Time) time.Duration {
+	d := o.pause(n, fraction)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.probed = now.Add(d)
+	return d
+}
+
+// prospect returns how long it takes until it may be known whether the mail server
+// can be used; 0 while it can.
+func (o *outage) prospect(now time.Time) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.circuit != open {
+		return 0
+	}
+	return max(0, o.probed.Sub(now))
 }
 
 // problem says what an operator should know; nil if nothing.
@@ -194,7 +215,7 @@ func (w *Worker) probe(ctx context.Context) {
 		told := false
 		for n := 0; isOpen && ctx.Err() == nil; n++ {
 			told = w.tell(told)
-			await(ctx, turned, w.outage.pause(n, rand.Float64()))
+			await(ctx, turned, w.outage.rest(n, rand.Float64(), time.Now()))
 			if isOpen, turned = w.outage.isOpen(); isOpen && ctx.Err() == nil {
 				isOpen = !w.reached(ctx)
 			}

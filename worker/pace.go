@@ -61,12 +61,7 @@ type pace struct {
 // take lets a mail go, if the wait returned is zero; else that is how long it
 // takes until it is worth asking again. The charge is what giveBack gives back.
 func (p *pace) take(now time.Time) (wait, charge time.Duration) {
-	p.creep(now)
-	at := latest(p.pause, p.next)
-	if p.limit.Limited() {
-		at = latest(at, p.full.Add(-time.Duration(p.burst()-1)*p.interval()))
-	}
-	if wait := at.Sub(now); wait > 0 {
+	if wait := p.wait(now); wait > 0 {
 		return wait, 0
 	}
 	if p.limit.Limited() {
@@ -81,6 +76,29 @@ func (p *pace) take(now time.Time) (wait, charge time.Duration) {
 	}
 	p.recent, p.counted = p.recent+1, now
 	return 0, charge
+}
+
+// wait returns how long it takes until the next mail may go; zero or less if it
+// may now.
+func (p *pace) wait(now time.Time) time.Duration {
+	p.creep(now)
+	at := latest(p.pause, p.next)
+	if p.limit.Limited() {
+		at = latest(at, p.full.Add(-time.Duration(p.burst()-1)*p.interval()))
+	}
+	return at.Sub(now)
+}
+
+// apart returns how far mails are from each other at most, if many come; 0 if
+// they may come at once.
+func (p *pace) apart() (d time.Duration) {
+	if p.learned > 0 {
+		d = p.spacing()
+	}
+	if p.limit.Limited() {
+		d = max(d, p.interval())
+	}
+	return d
 }
 
 // giveBack takes back that a mail was let go for a charge: it did not come to the

@@ -63,6 +63,14 @@ func (p *pacer) speed() float64 {
 	return p.pace.learned
 }
 
+// prospect returns how long it takes until the next mail may go, 0 if it may now,
+// and how far from each other they go then.
+func (p *pacer) prospect(now time.Time) (wait, apart time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, p.pace.wait(now)), p.pace.apart()
+}
+
 // took notes that the server has taken a mail.
 func (p *pacer) took(now time.Time) {
 	p.mu.Lock()

@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postrider/delivery"
+	"postrider/smtp"
+)
+
+// idle is a worker with nothing in hand.
+func idle(hands int, limit delivery.Rate) *Worker {
+	return &Worker{hands: newHands(hands), pacer: newPacer(limit), outage: newOutage()}
+}
+
+// occupy takes n hands.
+func occupy(w *Worker, n int) {
+	for range n {
+		w.hands.slots <- struct{}{}
+	}
+}
+
+func TestBulkIsLetInBesideOtherMail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		second := delivery.Rate{N: 1000, Per: time.Second}
+		minute := delivery.Rate{N: 60, Per: time.Minute}
+		slow := func(w *Worker) { w.pacer.slowDown(time.Now().Add(time.Millisecond), 0) }
+		for name, c := range map[string]struct {
+			limit delivery.Rate
+			hands int
+			busy  int
+			do    func(*Worker)
+			want  int
+		}{
+			"all hands free":                 {hands: 64, want: 32},
+			"some hands free":                {hands: 64, busy: 54, want: 5},
+			"one hand":                       {hands: 1, want: 1},
+			"no hand free":                   {hands: 64, busy: 64, want: 0},
+			"what a tenth of a second takes": {limit: second, hands: 300, want: 90},
+			"a slow rate":                    {limit: minute, hands: 64, want: 1},
+			"no mail may go": {limit: minute, hands: 64, do: func(w *Worker) {
+				for wait := time.Duration(0); wait == 0; wait, _ = w.pacer.pace.take(time.Now()) {
+				}
+			}, want: 0},
+			"server asked to slow down": {hands: 64, do: slow, want: 0},
+			"server can't be used":      {hands: 64, do: func(w *Worker) { w.outage.fail(&smtp.Error{}, time.Now()) }, want: 0},
+		} {
+			w := idle(c.hands, c.limit)
+			occupy(w, c.busy)
+			if c.do != nil {
+				c.do(w)
+			}
+			if got := w.Room(); got != c.want {
+				t.Errorf("%s: %d, want %d", name, got, c.want)
+			}
+		}
+	})
+}
+
+func TestPaceIsTheWaitBehindOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := idle(64, delivery.Rate{})
+		occupy(w, 10)
+		if got := w.Pace(); got != 0 {
+			t.Errorf("without a limit: %v", got)
+		}
+		w = idle(64, delivery.Rate{N: 10, Per: 10 * time.Second}) // one at once, and one a second
+		occupy(w, 3)
+		if got := w.Pace(); got < 3*time.Second || got > 4*time.Second {
+			t.Errorf("behind three, one a second: %v", got)
+		}
+		w = idle(64, delivery.Rate{})
+		w.outage.fail(&smtp.Error{}, time.Now())
+		pause := w.outage.rest(3, 0.5, time.Now())
+		if got := w.Pace(); pause <= 0 || got != pause {
+			t.Errorf("before the next probe: %v, want %v", got, pause)
+		}
+		time.Sleep(pause + 1)
+		if got := w.Pace(); got != 0 {
+			t.Errorf("once it is due: %v", got)
+		}
+		w.outage.succeed(true, time.Now())
+		if w.outage.prospect(time.Now().Add(-time.Hour)) != 0 {
+			t.Error("a server that can be used is waited for")
+		}
+	})
+}
