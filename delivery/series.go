@@ -87,8 +87,13 @@ func (r Record) earlier() []Recipient {
 	if !r.Series.Open() {
 		return nil
 	}
-	list := make([]Recipient, 0, len(r.recipients))
-	for _, v := range r.recipients {
+	return readRecipients(r.recipients)
+}
+
+// readRecipients reads delivery.recipients.
+func readRecipients(stored []any) []Recipient {
+	list := make([]Recipient, 0, len(stored))
+	for _, v := range stored {
 		f, _ := v.(Fields)
 		list = append(list, Recipient{
 			Address: text(f["address"]), Status: Status(text(f["status"])), Code: int(number(f["code"])),

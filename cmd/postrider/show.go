@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 	"time"
 	"unicode"
@@ -250,7 +249,7 @@ func jsonOf(v any, indent string) ([]byte, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", indent)
-	if err := e.Encode(encodable(v)); err != nil {
+	if err := e.Encode(delivery.JSON(v)); err != nil {
 		return nil, fmt.Errorf("write as JSON: %w", err)
 	}
 	out := make([]byte, 0, b.Len())
@@ -266,27 +265,4 @@ func jsonOf(v any, indent string) ([]byte, error) {
 		}
 	}
 	return out, nil
-}
-
-// encodable returns a value with words for the numbers that JSON has not got.
-func encodable(v any) any {
-	switch v := v.(type) {
-	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return fmt.Sprint(v)
-		}
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = encodable(e)
-		}
-		return out
-	case delivery.Fields:
-		out := make(delivery.Fields, len(v))
-		for name, e := range v {
-			out[name] = encodable(e)
-		}
-		return out
-	}
-	return v
 }
