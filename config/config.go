@@ -64,6 +64,8 @@ type Config struct {
 	Caller           Caller // who may send the events
 	DrainTimeout     time.Duration
 
+	API API
+
 	// Warnings say what has no effect, or another than it seems, a line each:
 	// settings that the extension lets pass, too.
 	Warnings []string
@@ -103,6 +105,7 @@ func Load(lookup func(string) (string, bool)) (Config, error) {
 	r.firestore(&c)
 	r.source(&c)
 	r.content(&c)
+	r.api(&c)
 	c.SMTP = r.smtp()
 	r.crossCheck(c)
 	if len(r.faults) > 0 {

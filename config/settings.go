@@ -52,6 +52,7 @@ func (c Config) effective() map[string]string {
 	values := map[string]string{
 		"SMTP_MAX_CONNECTIONS":             strconv.Itoa(c.SMTP.MaxConnections),
 		"SMTP_MAX_MESSAGES_PER_CONNECTION": strconv.Itoa(c.SMTP.MaxMessages),
+		"API_SENDERS":                      strings.Join(c.API.Senders, ","),
 	}
 	for name, d := range map[string]time.Duration{
 		"RETRY_MIN_DELAY":       c.Policy.MinDelay,
