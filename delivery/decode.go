@@ -21,8 +21,10 @@ func Complete(f Fields) bool {
 // extension does; its error is a [*Failure] with the extension's own words.
 //
 // Departures: message.amp and message.messageId, which the extension documents
-// and drops, are read if they are strings; and headers in which it stumbles
-// over a null or that are bytes are refused in a sentence.
+// and drops, are read if they are strings; headers in which it stumbles over a
+// null or that are bytes are refused in a sentence; and receipts, which it does
+// not know, is read if it is a map, of which open and read must be booleans.
+// Anything else called receipts is somebody's own, and left alone.
 func Decode(f Fields) (Document, error) {
 	if fault := validate(f); fault != nil {
 		return Document{}, fault
@@ -48,6 +50,10 @@ func Decode(f Fields) (Document, error) {
 	}
 	if s := doc.at("sendGrid"); s.present {
 		d.SendGrid = &SendGrid{TemplateID: s.text("templateId")}
+	}
+	if r, ok := f["receipts"].(Fields); ok {
+		d.Receipts.Open, _ = r["open"].(bool)
+		d.Receipts.Read, _ = r["read"].(bool)
 	}
 	d.Message = messageOf(doc.at("message"), d.Template != nil)
 	return d, nil

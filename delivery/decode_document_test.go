@@ -34,6 +34,7 @@ func everything() Fields {
 		},
 		"sendGrid":   Fields{"templateId": "d-1"},
 		"categories": []any{"c"},
+		"receipts":   Fields{"open": true, "read": true},
 		"delivery":   Fields{"state": "PENDING"},
 		"foo":        int64(1),
 	}
@@ -54,6 +55,7 @@ func TestDecodeReadsEveryField(t *testing.T) {
 		ReplyTo:  "r@sender.test",
 		Headers:  []Header{{"X-A", "1"}, {"X-A", "true"}, {"X-B", "5"}},
 		SendGrid: &SendGrid{TemplateID: "d-1"},
+		Receipts: Receipts{Open: true, Read: true},
 		Message: Message{
 			Subject: "S", HTML: "<p>h</p>", AMP: "<html amp4email>", MessageID: "<id@sender.test>",
 			Attachments: []Attachment{

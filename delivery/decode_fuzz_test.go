@@ -67,7 +67,7 @@ func (g *grower) fields(depth int) Fields {
 		"to", "cc", "bcc", "toUids", "ccUids", "bccUids", "from", "replyTo", "message", "template", "sendGrid",
 		"categories", "headers", "subject", "text", "html", "amp", "messageId", "attachments", "name", "data",
 		"templateId", "dynamicTemplateData", "customArgs", "filename", "content", "path", "href", "httpHeaders",
-		"cid", "raw", "key", "value", "0", "",
+		"cid", "raw", "key", "value", "0", "", "receipts", "open", "read",
 	}
 	f := Fields{}
 	for range g.next() % 8 {

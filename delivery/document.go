@@ -34,6 +34,10 @@ const MaxSize = 1<<20 - 8<<10
 // the fields of the Trigger Email extension, by their own names. Addresses are
 // as written; compose reads them.
 type Document struct {
+	// ID is the document's own, which is not among its fields: who decodes them
+	// sets it. Only a mail that is to tell of its opening needs it.
+	ID string
+
 	To, Cc, Bcc []string // address lists; each element may hold several addresses
 
 	// UIDs are looked up in the users collection. Nil means the field is absent;
@@ -48,6 +52,13 @@ type Document struct {
 	Message  Message
 	Template *Template // nil if the document names none
 	SendGrid *SendGrid // nil if the document has none
+	Receipts Receipts
+}
+
+// Receipts says by what a mail is to tell that somebody has read it.
+type Receipts struct {
+	Open bool // a picture in its HTML, which mail programs load when they show it
+	Read bool // a disposition notification, which it asks its reader's program for (RFC 8098)
 }
 
 // Header is one header field of a message, value not yet encoded.

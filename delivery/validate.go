@@ -240,6 +240,7 @@ func (c *checker) document(doc value) {
 	c.optionalText(doc.at("replyTo"))
 	c.optionalMapping(doc.at("message"))
 	c.optionalList(doc.at("categories"), c.text)
+	c.receipts(doc.at("receipts"))
 	if c.unreadable {
 		return
 	}
@@ -248,6 +249,20 @@ func (c *checker) document(doc value) {
 	}
 	if !doc.at("message").present && !doc.at("template").present && !doc.at("sendGrid").present {
 		c.rule(noContent, "there is no message, template or sendGrid to say what to send")
+	}
+}
+
+// receipts checks what asks for receipts. A mail that was to tell of its reading
+// and doesn't, for a mistake in a word, would be taken for one that nobody reads.
+func (c *checker) receipts(o value) {
+	if _, ok := o.v.(Fields); !ok {
+		return
+	}
+	for _, name := range [...]string{"open", "read"} {
+		field := o.at(name)
+		if _, ok := field.v.(bool); !ok && field.v != nil {
+			c.wrong(field, "must be a boolean", "true or false")
+		}
 	}
 }
 

@@ -187,6 +187,7 @@ func (w *Worker) send(work context.Context, t *tenure, s delivery.Snapshot) (e e
 	if err != nil {
 		return notSent(failureOf(err))
 	}
+	doc.ID = s.ID
 	began := time.Now()
 	mail, err := w.composer.Compose(t.ctx, doc, record.Message(), w.queue.Now(), t.resize)
 	w.metrics.timing.passed(phaseCompose, began)

@@ -176,7 +176,7 @@ func TestIndexesNameFieldsThatExist(t *testing.T) {
 	if err := decoder.Decode(&file); err != nil {
 		t.Fatal(err)
 	}
-	known := append(recordFields(), "message", "template", "headers", "sendGrid", "delivery", "delivery.outcome.class")
+	known := append(recordFields(), "message", "template", "headers", "sendGrid", "delivery", "delivery.outcome.class", "delivery.info.messageId")
 	indexed := map[string]bool{}
 	for _, f := range file.FieldOverrides {
 		if f.CollectionGroup != "mail" || !slices.Contains(known, f.FieldPath) {
@@ -198,7 +198,8 @@ func TestIndexesNameFieldsThatExist(t *testing.T) {
 			t.Errorf("%s does not exist", f.FieldPath)
 		}
 	}
-	asked := []string{"delivery.state", "delivery.nextAttemptTime", "delivery.outcome.class"} // by sweep and audit
+	// By sweep, audit and receipts.
+	asked := []string{"delivery.state", "delivery.nextAttemptTime", "delivery.outcome.class", "delivery.info.messageId"}
 	for _, f := range append(asked, "message", "template", "delivery", "delivery.expireAt") {
 		on, there := indexed[f]
 		if !there || on != slices.Contains(asked, f) {

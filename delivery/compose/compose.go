@@ -46,6 +46,12 @@ type Options struct {
 	TemplateOnly bool
 
 	Storage Storage // how gs:// attachments are read; the zero value is Google's service
+
+	// Pixel returns the URL of the picture by which a document's mail tells that it
+	// has been opened (receipts.open), the recipients being all of its envelope; ""
+	// if there can be none. Nil means that there is no URL that the world reaches
+	// (API_PUBLIC_URL): a document that wants one fails.
+	Pixel func(document string, recipients []string) string
 }
 
 // Storage says how gs:// attachments are read.
@@ -173,6 +179,9 @@ func (c *Composer) Compose(ctx context.Context, doc delivery.Document, claim Cla
 		return Mail{}, c.tooMany(len(to))
 	}
 	if err := c.checkDomains(to); err != nil {
+		return Mail{}, err
+	}
+	if content.HTML, err = c.withPixel(content.HTML, doc, to); err != nil {
 		return Mail{}, err
 	}
 	message, err := c.message(ctx, h, content, claim)

@@ -22,7 +22,7 @@
 //     request headers go to hosts named there and nowhere else.
 //   - If the settings say so, mail goes to some domains only, or says only what a
 //     template says (restrict.go).
-//   - The fields messageId and amp take effect.
+//   - The fields messageId and amp take effect, and receipts (receipts.go).
 //
 // MIME is written by this package (mime.go, encode.go), in one pass into one
 // buffer: go-mail's Msg has a fixed shape of tree that puts inline images

@@ -12,7 +12,7 @@ import (
 )
 
 // plainFields is the header of the simple document.
-var plainFields = []string{"Cc", "Content-Disposition", "Content-Transfer-Encoding", "Content-Type", "Content-Id", "Date", "From", "MIME-Version", "Message-ID", "Reply-To", "Subject", "To", "X-Fuzz"}
+var plainFields = []string{"Cc", "Content-Disposition", "Content-Transfer-Encoding", "Content-Type", "Content-Id", "Date", "Disposition-Notification-To", "From", "MIME-Version", "Message-ID", "Reply-To", "Subject", "To", "X-Fuzz"}
 
 // checkFuzzed composes and checks that no field could write another: either
 // the document is refused, or the header has the fields it should have.
@@ -49,6 +49,7 @@ func FuzzAddresses(f *testing.F) {
 		m, ok := checkFuzzed(t, with(func(d *delivery.Document) {
 			d.To = append(d.To, s)
 			d.Cc, d.Bcc, d.ReplyTo = []string{s}, []string{s}, s
+			d.Receipts.Read = true
 		}))
 		if !ok {
 			return

@@ -18,6 +18,7 @@ const (
 // header is what the message's own header says, values not yet encoded.
 type header struct {
 	from, replyTo, to, cc []mailbox
+	notify                []mailbox // who wants to know of its reading
 
 	subject   string
 	custom    []delivery.Header // names normalized, those removed that are set above
@@ -53,6 +54,7 @@ func (c *Composer) header(doc delivery.Document, m content, r recipients, claim 
 	if err := h.readMessageID(m.MessageID, take(custom, "Message-ID"), claim); err != nil {
 		return header{}, err
 	}
+	h.notify = h.notified(doc, custom)
 	h.custom = custom[:0]
 	for _, f := range custom {
 		if isOwn(f.Name) || f.Name == "Reply-To" && hasReplyTo {
@@ -266,8 +268,8 @@ func isAddressField(name string) bool {
 
 // size is about how much the header takes.
 func (h *header) size() int {
-	n := 512 + 2*len(h.subject) + 40*(len(h.to)+len(h.cc)+len(h.from)+len(h.replyTo))
-	for _, l := range [][]mailbox{h.to, h.cc, h.from, h.replyTo} {
+	n := 512 + 2*len(h.subject) + 40*(len(h.to)+len(h.cc)+len(h.from)+len(h.replyTo)+len(h.notify))
+	for _, l := range [][]mailbox{h.to, h.cc, h.from, h.replyTo, h.notify} {
 		for i := range l {
 			n += len(l[i].name) + len(l[i].address)
 		}

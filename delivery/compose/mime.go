@@ -92,6 +92,7 @@ func (w *writer) message(h header, root *node) {
 			w.field(f.Name, f.Value)
 		}
 	}
+	w.mailboxes("Disposition-Notification-To", h.notify)
 	w.field("Message-ID", h.messageID)
 	w.field("Date", h.date)
 	w.field("MIME-Version", "1.0")

@@ -15,8 +15,9 @@ import (
 //
 // TEMPLATE_ONLY says what they say: what a template makes of the document's data,
 // which is the template's to put in its place. Of the document itself only
-// addresses, template, message.messageId (one word that no reader is shown) and
-// categories (which have no effect) are left. From and replyTo are refused with
+// addresses, template, message.messageId (one word that no reader is shown),
+// receipts (whose picture and address are not the document's) and categories (which
+// have no effect) are left. From and replyTo are refused with
 // their addresses, since what a mail says is believed for who says it and answered
 // where it asks for answers; headers are, as some of them are shown (Subject,
 // Comments) and others acted on (List-Unsubscribe). The names beside recipients'

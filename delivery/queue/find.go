@@ -42,7 +42,7 @@ func (q *Queue) mails() *pb.StructuredQuery {
 func scanned() []string {
 	return []string{
 		"to", "cc", "bcc", "toUids", "ccUids", "bccUids", "from", "replyTo", "headers",
-		"message", "template", "sendGrid", "categories", "delivery",
+		"message", "template", "sendGrid", "categories", "receipts", "delivery",
 	}
 }
 

@@ -1,0 +1,110 @@
+package receipt
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// Token says whose pixel a URL is.
+type Token struct {
+	Document  string // ID of the mail document; never empty
+	Recipient string // the mail's only one; "" if it has several: all get the same message
+}
+
+const (
+	maxDocument  = 1500 // bytes of a document's ID (Firestore's limit)
+	maxRecipient = 998  // bytes of an address, more than a line of SMTP holds
+	tagSize      = 16   // bytes of the MAC that are kept (RFC 2104 §5)
+	maxToken     = (tagSize + binary.MaxVarintLen16 + maxDocument + maxRecipient + 2) * 4 / 3
+)
+
+// purpose keeps a pixel's key apart from all others derived of an access key.
+const purpose = "postrider pixel token v1"
+
+// Key makes and checks tokens. Whatever prints it prints [secret].
+type Key struct {
+	mac    [sha256.Size]byte
+	cipher [32]byte // AES-256
+}
+
+// DeriveKey returns the key for tokens that belongs to an access key (HKDF-SHA256,
+// RFC 5869): who learns one of them does not know the other.
+func DeriveKey(access []byte) (Key, error) {
+	var k Key
+	derived, err := hkdf.Key(sha256.New, access, nil, purpose, len(k.mac)+len(k.cipher))
+	if err != nil {
+		return k, fmt.Errorf("derive the key for pixels: %w", err)
+	}
+	copy(k.cipher[:], derived[copy(k.mac[:], derived):])
+	return k, nil
+}
+
+// Format prints [secret] for every verb.
+func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
+
+// MarshalText returns [secret]; encoding/json uses it.
+func (Key) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
+
+// Sign returns a token in base64url (RFC 4648 §5, no padding): an HMAC-SHA256 of
+// what it says, and what it says in AES-CTR with the HMAC for its nonce, as in RFC
+// 5297. It is in URLs, which are logged on the way, and an address must not be.
+// The same token is always the same text. One without a document, or larger than a
+// document's ID and an address can be, has none: "".
+func Sign(k Key, t Token) string {
+	if t.Document == "" || len(t.Document) > maxDocument || len(t.Recipient) > maxRecipient {
+		return ""
+	}
+	text := binary.AppendUvarint(nil, uint64(len(t.Document)))
+	text = append(append(text, t.Document...), t.Recipient...)
+	tag := k.tag(text)
+	return base64.RawURLEncoding.EncodeToString(append(tag, k.crypt(tag, text)...))
+}
+
+// Verify returns what a token says if one of the keys has made it. It takes as long
+// for a wrong token as for a right one of the same length.
+func Verify(keys []Key, s string) (Token, bool) {
+	if len(s) > maxToken {
+		return Token{}, false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil || len(raw) <= tagSize || base64.RawURLEncoding.EncodeToString(raw) != s { // one spelling only
+		return Token{}, false
+	}
+	var found []byte
+	for _, k := range keys {
+		text := k.crypt(raw[:tagSize], raw[tagSize:])
+		if hmac.Equal(k.tag(text), raw[:tagSize]) {
+			found = text
+		}
+	}
+	length, n := binary.Uvarint(found)
+	if n <= 0 || length == 0 || length > uint64(len(found)-n) {
+		return Token{}, false
+	}
+	id := found[n:][:length]
+	return Token{Document: string(id), Recipient: string(found[n+len(id):])}, true
+}
+
+func (k Key) tag(text []byte) []byte {
+	h := hmac.New(sha256.New, k.mac[:])
+	h.Write(text)
+	return h.Sum(nil)[:tagSize]
+}
+
+// crypt encrypts a text, or decrypts it: CTR mode is the same both ways.
+func (k Key) crypt(tag, text []byte) []byte {
+	block, err := aes.NewCipher(k.cipher[:])
+	if err != nil {
+		return nil // never: a key of 32 bytes is always one
+	}
+	out := make([]byte, len(text))
+	cipher.NewCTR(block, tag).XORKeyStream(out, text)
+	return out
+}

@@ -1,0 +1,168 @@
+package receipt
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func keyOf(t testing.TB, secret string) Key {
+	t.Helper()
+	k, err := DeriveKey([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestTokensComeBackAsTheyWere(t *testing.T) {
+	k := keyOf(t, "0123456789abcdef0123456789abcdef")
+	for _, want := range []Token{
+		{"m1", "ada@rcpt.test"},
+		{"m1", ""},
+		{"straße/\x00\xff?#", "jöe@bär.test"},
+		{strings.Repeat("€", 500), strings.Repeat("a", maxRecipient)},
+	} {
+		s := Sign(k, want)
+		got, ok := Verify([]Key{keyOf(t, "another"), k}, s)
+		if !ok || got != want {
+			t.Errorf("%.40q: got %+v, %v", want, got, ok)
+		}
+		if url.PathEscape(s) != s || len(s) > maxToken {
+			t.Errorf("%q does not go into a URL as it is", s)
+		}
+		if s != Sign(k, want) {
+			t.Error("the same token is not the same text")
+		}
+	}
+}
+
+// The URL is seen by whoever keeps a log on the way.
+func TestTokenTellsNobodyWhoReads(t *testing.T) {
+	raw, err := base64.RawURLEncoding.DecodeString(Sign(keyOf(t, "k"), Token{"m1", "ada@rcpt.test"}))
+	if err != nil || strings.Contains(string(raw), "ada") || strings.Contains(string(raw), "m1") {
+		t.Errorf("%q, %v", raw, err)
+	}
+}
+
+func TestAnythingElseIsNoToken(t *testing.T) {
+	k := keyOf(t, "k")
+	s := Sign(k, Token{"m1", "ada@rcpt.test"})
+	if _, ok := Verify([]Key{keyOf(t, "K")}, s); ok {
+		t.Error("made with another key")
+	}
+	if _, ok := Verify(nil, s); ok {
+		t.Error("no keys")
+	}
+	for i := range s {
+		for _, c := range []byte("AQgw_") {
+			other := s[:i] + string(c) + s[i+1:]
+			if _, ok := Verify([]Key{k}, other); ok && other != s {
+				t.Errorf("changed at %d", i)
+			}
+		}
+		if _, ok := Verify([]Key{k}, s[:i]); ok {
+			t.Errorf("cut at %d", i)
+		}
+	}
+	for _, other := range []string{s + "A", s + "=", s + "\n", s[:8] + "\n" + s[8:], strings.Repeat("A", maxToken+1)} {
+		if _, ok := Verify([]Key{k}, other); ok {
+			t.Errorf("%.60q", other)
+		}
+	}
+	for _, none := range []Token{{}, {"", "a@b.c"}, {strings.Repeat("m", 1501), ""}, {"m", strings.Repeat("a", maxRecipient+1)}} {
+		if got := Sign(k, none); got != "" {
+			t.Errorf("%.40q: %q", none, got)
+		}
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	f.Add("m1", "ada@rcpt.test", "")
+	f.Fuzz(func(t *testing.T, document, recipient, foreign string) {
+		k := keyOf(t, "k")
+		if s := Sign(k, Token{document, recipient}); s != "" {
+			if got, ok := Verify([]Key{k}, s); !ok || got != (Token{document, recipient}) {
+				t.Errorf("%q, %q: %+v", document, recipient, got)
+			}
+		}
+		if got, ok := Verify([]Key{k}, foreign); ok && Sign(k, got) != foreign {
+			t.Errorf("%q is a second text for %+v", foreign, got)
+		}
+	})
+}
+
+func TestKeysAreNotPrinted(t *testing.T) {
+	k := keyOf(t, "k")
+	if got := fmt.Sprintf("%v %+v %#v %x %d", k, k, []Key{k}, k, &k); strings.Count(got, "[secret]") != 5 || len(got) > 80 {
+		t.Error(got)
+	}
+}
+
+// Only of a mail to one recipient can anybody tell who has opened it.
+func TestPixelNamesTheOnlyRecipient(t *testing.T) {
+	old, err := NewPixels("https://mail.test", [][]byte{[]byte("old")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := NewPixels("https://mail.test", [][]byte{[]byte("new"), []byte("old")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		to   []string
+		want string
+	}{{[]string{"a@b.c"}, "a@b.c"}, {[]string{"a@b.c", "d@e.f"}, ""}} {
+		s := old.URL("m1", c.to)
+		token, ok := strings.CutPrefix(strings.TrimSuffix(s, ".gif"), "https://mail.test/o/")
+		if !ok || !strings.HasSuffix(s, ".gif") {
+			t.Fatal(s)
+		}
+		if got, ok := both.Verify(token); !ok || got != (Token{"m1", c.want}) {
+			t.Errorf("%v: %+v, %v", c.to, got, ok)
+		}
+	}
+	if got, ok := old.Verify(Sign(both.keys[0], Token{"m1", ""})); ok {
+		t.Errorf("a token of a key that is not configured: %+v", got)
+	}
+	if got := old.URL("", nil); got != "" {
+		t.Error(got)
+	}
+	if _, err := NewPixels("https://mail.test", nil); err == nil {
+		t.Error("pixels without a key")
+	}
+}
+
+func TestReceiptsAreStoredAsTheyAre(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6789, time.FixedZone("", 3600))
+	for _, r := range []Receipt{{MDN, "ada@rcpt.test", at, "<a@b>"}, {Open, "", at, ""}} {
+		want := r
+		want.ReadOn = at.UTC().Truncate(time.Microsecond)
+		if got, ok := Stored(r.Fields()); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, %v", got, ok)
+		}
+	}
+	for _, f := range []map[string]any{nil, {"kind": "mdn"}, {"kind": "read", "readOn": at}, {"kind": 5, "readOn": at}, {"kind": "open", "readOn": "now"}} {
+		if got, ok := Stored(f); ok {
+			t.Errorf("%v: %+v", f, got)
+		}
+	}
+}
+
+// A second receipt of a kind from the same recipient is the first, any other is not.
+func TestReceiptIDTellsKindAndRecipient(t *testing.T) {
+	first := Receipt{Kind: MDN, Recipient: "ada@rcpt.test", ReadOn: time.Unix(1, 0)}
+	again := Receipt{Kind: MDN, Recipient: "ada@rcpt.test", ReadOn: time.Unix(2, 0), MessageID: "<a@b>"}
+	if first.ID() != again.ID() || len(first.ID()) != 32 {
+		t.Errorf("%s, %s", first.ID(), again.ID())
+	}
+	for _, other := range []Receipt{{Kind: Open, Recipient: "ada@rcpt.test"}, {Kind: MDN, Recipient: "bob@rcpt.test"}, {Kind: MDN}} {
+		if other.ID() == first.ID() {
+			t.Errorf("%+v has the same ID", other)
+		}
+	}
+}
