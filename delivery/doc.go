@@ -30,5 +30,5 @@
 //
 // The fields and their spelling are those of Firebase's Trigger Email
 // extension; leaseId, leasePhase, nextAttemptTime, recipients, outcome, retry,
-// recent, reached and reachedTime are added.
+// recent, reached, reachedTime and retryOperation are added.
 package delivery

@@ -32,6 +32,10 @@ type Record struct {
 	Series      Series    // of attempts that has not come to its end
 	Recent      Window    // attempts of late; zero if there were few
 
+	// RetryOperation is the ID of the operation that last had the mail sent again
+	// (see [Record.Retried]); empty if none has.
+	RetryOperation string
+
 	reached    []any     // delivery.reached
 	reachedAt  time.Time // delivery.reachedTime
 	recipients []any     // delivery.recipients
@@ -80,6 +84,7 @@ const (
 	fieldRecent      = "recent"
 	fieldReached     = "reached"
 	fieldReachedTime = "reachedTime"
+	fieldOperation   = "retryOperation"
 )
 
 // ReadRecord reads the record of a document. What has the wrong type counts as
@@ -104,6 +109,8 @@ func ReadRecord(doc Fields) Record {
 		Series:      readSeries(f[fieldRetry]),
 		Recent:      readWindow(f[fieldRecent]),
 		reachedAt:   moment(f[fieldReachedTime]),
+
+		RetryOperation: text(f[fieldOperation]),
 	}
 	r.reached, _ = f[fieldReached].([]any)
 	if o, ok := f[fieldOutcome].(Fields); ok {
