@@ -73,6 +73,9 @@ func (s *service) serve(ctx context.Context, listener net.Listener) error {
 		defer end() // health is answered until the last attempt has ended
 		return s.worker.Run(working)
 	})
+	if s.runner != nil {
+		group.Go(func() error { return s.runner.Run(working) })
+	}
 	group.Go(func() error { return s.answer(ended, listener) })
 	return group.Wait()
 }
@@ -109,6 +112,9 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 		Status:  s.status,
 		Fresh:   3 * s.config.SweepInterval,
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+	}
+	if s.runner != nil {
+		o.API = s.statusAPI()
 	}
 	if !s.config.Push {
 		return web.Handler(o), nil

@@ -16,9 +16,11 @@ import (
 	"postrider/delivery"
 	"postrider/delivery/compose"
 	"postrider/delivery/queue"
+	"postrider/delivery/receipt"
 	"postrider/delivery/render"
 	"postrider/smtp"
 	"postrider/worker"
+	"postrider/worker/retry"
 )
 
 // service is a worker with all that it works with.
@@ -30,8 +32,10 @@ type service struct {
 	queue     *queue.Queue
 	templates *templates
 	composer  *compose.Composer
+	pixels    *receipt.Pixels // nil if the status API is off
 	pool      *smtp.Pool
 	worker    *worker.Worker
+	runner    *retry.Runner // of bulk retries; nil if the status API is off
 }
 
 // newService wires a worker, for a drain or to run on. Nothing is connected yet.
@@ -56,8 +60,14 @@ func newService(ctx context.Context, c config.Config, log zerolog.Logger, drain 
 	if s.pool, err = smtp.NewPool(c.SMTP); err != nil {
 		return nil, fmt.Errorf("prepare SMTP connections: %w", err)
 	}
+	if err = s.openAPI(); err != nil {
+		return nil, err
+	}
 	s.composer = s.newComposer()
 	s.worker = s.newWorker(drain)
+	if s.pixels != nil {
+		s.runner = retry.New(retry.Options{Instance: s.instance, Room: s.worker.Room}, s.queue, s.queue, s.log)
+	}
 	return s, nil
 }
 
@@ -152,7 +162,17 @@ func (s *service) newComposer() *compose.Composer {
 		RecipientDomains:   s.config.RecipientDomains,
 		TemplateOnly:       s.config.TemplateOnly,
 		Storage:            compose.Storage{Buckets: s.config.AllowBuckets},
+		Pixel:              s.pixel(),
 	}, users, rendering)
+}
+
+// pixel returns what makes the URLs of the pictures by which mails tell that they
+// were opened; nil if there is none that the world reaches.
+func (s *service) pixel() func(document string, recipients []string) string {
+	if s.pixels == nil || s.config.API.PublicURL == "" {
+		return nil
+	}
+	return s.pixels.URL
 }
 
 // watchTemplates keeps the templates as the collection has them until ctx ends.

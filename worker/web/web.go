@@ -29,6 +29,13 @@ type Options struct {
 	Fresh   time.Duration // how long an answer of Firestore's counts
 	Metrics http.Handler
 	Events  http.Handler // takes POST /events; nil if events are not a source
+	API     API          // nil if it is off
+}
+
+// API answers the requests that it says are its own; api.API is one.
+type API interface {
+	http.Handler
+	Serves(r *http.Request) bool
 }
 
 // Handler answers
@@ -38,6 +45,9 @@ type Options struct {
 //	               503; the body says in JSON what is missing
 //	GET /metrics   what Metrics serves
 //	/events        what Events serves; see [Events]
+//
+// and what the API serves, which comes first: http.ServeMux would redirect paths
+// that begin with two slashes, and callers have signed what they sent.
 //
 // A mail server in trouble does not make a worker unready: restarting it would
 // not help.
@@ -58,7 +68,16 @@ func Handler(o Options) http.Handler {
 	if o.Events != nil {
 		mux.Handle("/events", o.Events)
 	}
-	return mux
+	if o.API == nil {
+		return mux
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if o.API.Serves(r) {
+			o.API.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // ready judges a status.

@@ -1,0 +1,168 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"postrider/delivery"
+	"postrider/worker/web/access"
+)
+
+// MaxBody bounds the body of a request, in bytes: a document of Firestore's has
+// 1 MiB at most, and attachments come in base64.
+const MaxBody = 2 << 20
+
+// bodyTime bounds how long the body of a request may take to arrive.
+const bodyTime = 30 * time.Second
+
+// Mails is the mail collection as the API sees it.
+type Mails interface {
+	// Now is the time by the clock that leases are reckoned by, UTC.
+	Now() time.Time
+	// Status returns a document's fields delivery and request, and when it was
+	// added; delivery.ErrGone if there is none. It costs one read.
+	Status(ctx context.Context, id string) (s delivery.Snapshot, added time.Time, err error)
+	// Create adds a document; delivery.ErrConflict says that there is one with
+	// that ID, delivery.ErrRefused that Firestore does not take it as it is.
+	Create(ctx context.Context, id string, f delivery.Fields) error
+}
+
+// Options are the API's settings and what it works on. All are set.
+type Options struct {
+	Keys      *access.Keys
+	Rate      *access.Rate
+	Mails     Mails
+	Bulk      Bulk
+	Receipts  Receipts
+	Senders   []string             // who mails may be from; see [allowed]
+	PublicURL string               // as in "https://mail.example.com"; "" for what requests say
+	Lease     time.Duration        // of a claim
+	Pace      func() time.Duration // how long a document waits that is found now
+	Pixels    Pixels
+	Count     func(route string, status int) // is told of every answer
+	Log       zerolog.Logger
+}
+
+// API answers requests. Make it with [New].
+type API struct {
+	Options
+	routes []route
+}
+
+// New returns an API with all its routes.
+func New(o Options) *API {
+	a := &API{Options: o}
+	a.routes = a.table()
+	return a
+}
+
+// ServeHTTP answers a request; one for no route of the API's with 404.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	found, args := a.find(r)
+	if found == nil {
+		a.write(w, &route{}, reply{}, &problem{status: http.StatusNotFound, Code: "NotFound", Message: "there is nothing at this address"})
+		return
+	}
+	if found.public != nil {
+		a.Count(found.name, found.public(w, r, args))
+		return
+	}
+	c, err := a.admit(w, r, found, args)
+	var answer reply
+	if err == nil {
+		answer, err = found.handle(r.Context(), c)
+	}
+	a.Count(found.name, a.write(w, found, answer, err))
+}
+
+// admit checks who asks, and reads what is asked.
+func (a *API) admit(w http.ResponseWriter, r *http.Request, found *route, args map[string]string) (*call, error) {
+	now := time.Now()
+	body, fault := a.body(w, r)
+	caller, err := a.check(found, r, body, fault == nil, now)
+	if err != nil {
+		return nil, denied(found.dialect, err)
+	}
+	if found.scope != "" && !caller.Has(found.scope) {
+		return nil, &problem{
+			status: http.StatusForbidden, Code: "Forbidden",
+			Message: "the token does not have the scope " + found.scope + "; ask for one that has",
+		}
+	}
+	if wait, ok := a.Rate.Allow(caller.Key, now); !ok {
+		return nil, &problem{
+			status: http.StatusTooManyRequests, Code: "TooManyRequests", retry: max(wait, time.Second),
+			Message: "this key has asked more often than API_RATE allows; wait as Retry-After says",
+		}
+	}
+	if r.Method != found.method {
+		return nil, &problem{
+			status: http.StatusMethodNotAllowed, Code: "MethodNotAllowed", allow: found.method,
+			Message: "the method is not " + found.method,
+		}
+	}
+	c := &call{request: r, args: args, body: body, base: a.base(r), dialect: found.dialect}
+	if c.version, err = found.version(r.URL.Query()); err != nil {
+		return nil, err
+	}
+	return c, fault
+}
+
+// check says who asks. A body that did not arrive whole is not compared with what
+// was signed, for its sender to be told so.
+func (a *API) check(found *route, r *http.Request, body []byte, whole bool, now time.Time) (access.Caller, error) {
+	switch {
+	case found.scope != "":
+		return a.Keys.Bearer(r, now)
+	case whole:
+		return a.Keys.Signed(r, body, now)
+	}
+	return a.Keys.Unread(r, now)
+}
+
+// body reads a request's.
+func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, tooLarge(MaxBody, "a document of Firestore's holds 1 MiB: send links to large files")
+	}
+	if err != nil {
+		return nil, &problem{status: http.StatusRequestTimeout, Code: "RequestTimeout", Message: "the body did not arrive in full"}
+	}
+	// A deadline that passes from here on would look as if the caller had hung up.
+	_ = connection.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// write answers, and returns the status.
+func (a *API) write(w http.ResponseWriter, found *route, answer reply, err error) int {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if err != nil {
+		p := a.problem(found, err)
+		p.headers(h, found.dialect)
+		answer = reply{status: p.status, body: map[string]*problem{"error": p}}
+	}
+	for name, values := range answer.header {
+		h[name] = values
+	}
+	if answer.body == nil {
+		w.WriteHeader(answer.status)
+		return answer.status
+	}
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(answer.status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)    // it is no page, and nosniff keeps it from becoming one
+	_ = e.Encode(answer.body) // the client may be gone
+	return answer.status
+}
