@@ -3,7 +3,7 @@
 #
 #   api.sh GET '/emails/ID/status?api-version=2021-10-01-preview'
 #   api.sh POST /emails:retry '{"filter":{"class":"transient"},"dryRun":true}'
-#   api.sh POST /receipts/mdn @notification.eml
+#   api.sh POST /receipts/mdn @notification.eml      a whole mail, as it was received
 #   api.sh GET '/chat/threads/ID/readReceipts?api-version=2025-03-15'
 #   api.sh token chat        a token that is good for an hour; or management
 #
@@ -13,6 +13,7 @@
 set -euo pipefail
 
 url=${API_URL:-http://127.0.0.1:8080}
+url=${url%/}
 key=$(openssl base64 -d -A <<<"${API_ACCESS_KEYS%%,*}" | od -An -v -tx1 | tr -d ' \n')
 
 hmac() { openssl dgst -sha256 -mac HMAC -macopt "hexkey:$key" -binary; }
@@ -30,8 +31,8 @@ if [ "$1" = token ]; then
 	exit
 fi
 
-method=$1 path=$2 body=$(mktemp)
-trap 'rm -f "$body"' EXIT
+method=$1 path=$2 body=$(mktemp) headers=$(mktemp)
+trap 'cat "$headers" >&2; rm -f "$body" "$headers"' EXIT
 case ${3-} in
 @*) cat "${3#@}" >"$body" ;;
 *) printf %s "${3-}" >"$body" ;;
@@ -52,4 +53,4 @@ esac
 type=application/json
 [ "$path" = /receipts/mdn ] && type=message/rfc822
 [ "$method" = GET ] || auth+=(-H "Content-Type: $type" --data-binary "@$body")
-curl -sS --path-as-is -X "$method" "${auth[@]}" -D /dev/stderr "$url$path"
+curl -sS --path-as-is -X "$method" "${auth[@]}" -D "$headers" "$url$path"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func (d *development) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	health, err := d.health(ctx, s)
+	health, err := d.health(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,14 +101,13 @@ func (d *development) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-// health opens the port of health and metrics: PORT if it is set, else any.
-func (d *development) health(ctx context.Context, s *service) (net.Listener, error) {
-	if port, _ := d.lookup("PORT"); port != "" {
-		return s.listen(ctx)
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+// health opens the port of health, metrics and the status API, on this machine
+// alone: PORT if it is set, else any, or for the API its default.
+func (d *development) health(ctx context.Context) (net.Listener, error) {
+	port, _ := d.settings("PORT")
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", cmp.Or(port, "0")))
 	if err != nil {
-		return nil, fmt.Errorf("listen for health and metrics: %w", err)
+		return nil, fmt.Errorf("listen on PORT: %w; set PORT to another one", err)
 	}
 	return listener, nil
 }
@@ -133,6 +133,11 @@ func (d *development) settings(name string) (string, bool) {
 		"USERS_COLLECTION":     "users",
 		"DEFAULT_FROM":         "Postrider <postrider@localhost.test>",
 	}
+	if key, _ := d.lookup("API_ACCESS_KEYS"); key != "" {
+		port, _ := d.lookup("PORT")
+		defaults["PORT"] = "8080" // to remember, as the page's
+		defaults["API_PUBLIC_URL"] = "http://" + net.JoinHostPort("127.0.0.1", cmp.Or(port, "8080"))
+	}
 	if value, known := defaults[name]; known {
 		return value, true
 	}
@@ -145,12 +150,16 @@ func (d *development) explain(c config.Config, health net.Addr) {
 	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") {
 		self = filepath.Base(path)
 	}
+	var api string
+	if len(c.API.Keys) > 0 {
+		api = "\n  Status API           http://" + health.String()
+	}
 	fmt.Fprintf(d.out, `
 Postrider is ready to try. Nothing leaves this machine.
 
   Read the mails       http://%[1]s
   Firestore            %[2]s, project %[3]s
-  Health, metrics      http://%[4]s/readyz, /metrics
+  Health, metrics      http://%[4]s/readyz, /metrics%[7]s
 
 Send a mail, from another terminal:
 
@@ -162,5 +171,5 @@ From an application, with the same two variables set (here Node.js):
 
 Ctrl-C ends it all.
 
-`, d.web.Addr(), d.firestore, c.Project, health, self, c.MailCollection)
+`, d.web.Addr(), d.firestore, c.Project, health, self, c.MailCollection, api)
 }

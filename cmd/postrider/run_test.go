@@ -182,14 +182,16 @@ func TestADrainThatEndsEarlySaysSo(t *testing.T) {
 // dev is tried as the README has it: dev in one process, send in another, by
 // the command that dev prints.
 func TestDevShowsWhatSendAdds(t *testing.T) {
-	bin, host := build(t), emulatorHost(t)
+	bin, host, port := build(t), emulatorHost(t), freePort(t)
 	cases := map[string]struct {
 		args, env []string
+		says      string
 	}{
-		"in memory":                 {nil, nil},
-		"in memory, by events":      {nil, []string{"SOURCE=push"}},
-		"Google's emulator":         {[]string{"--firestore", "google"}, nil},
-		"an emulator that is there": {nil, []string{"FIRESTORE_EMULATOR_HOST=" + host, "GOOGLE_CLOUD_PROJECT=" + newProject()}},
+		"in memory":                 {nil, nil, "Nothing leaves this machine."},
+		"in memory, by events":      {nil, []string{"SOURCE=push"}, "http://127.0.0.1:"},
+		"with the status API":       {nil, []string{"PORT=" + port, "API_ACCESS_KEYS=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}, "Status API           http://127.0.0.1:" + port + "\n"},
+		"Google's emulator":         {[]string{"--firestore", "google"}, nil, "Ctrl-C"},
+		"an emulator that is there": {nil, []string{"FIRESTORE_EMULATOR_HOST=" + host, "GOOGLE_CLOUD_PROJECT=" + newProject()}, host},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -213,6 +215,9 @@ func TestDevShowsWhatSendAdds(t *testing.T) {
 			case err := <-ended:
 				ended <- err
 				t.Fatalf("dev ended before its time\n%s", out)
+			}
+			if !strings.Contains(out.String(), c.says) {
+				t.Errorf("it does not say %s\n%s", c.says, out)
 			}
 			sendsAndShows(t, bin, out.String())
 		})

@@ -36,7 +36,7 @@ func (c *Composer) withPixel(body string, doc delivery.Document, to []string) (s
 		return body, nil
 	}
 	if c.options.Pixel == nil {
-		return "", refuse(delivery.PhaseCompose, "receipts.open needs API_PUBLIC_URL and API_ACCESS_KEYS, which are not set",
+		return "", refuse(delivery.PhaseCompose, "receipts.open needs API_PUBLIC_URL and API_ACCESS_KEYS, of which one is not set",
 			"A mail tells of its opening by a picture that the reader's program loads from this service. Set both, or leave receipts.open out; then set delivery.state to RETRY.")
 	}
 	url := c.options.Pixel(doc.ID, to)
