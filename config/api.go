@@ -32,6 +32,9 @@ type API struct {
 	PublicURL string        // scheme and host that clients call, as https://mail.example.com; empty for those of the request
 }
 
+// On reports whether there is an API.
+func (a API) On() bool { return len(a.Keys) > 0 }
+
 // api reads who may use the status API.
 func (r *reader) api(c *Config) {
 	c.API = API{
@@ -42,6 +45,9 @@ func (r *reader) api(c *Config) {
 	}
 	if r.isSet("API_ACCESS_KEYS") {
 		r.defaultSender(c)
+		if c.TemplateOnly {
+			r.warn("TEMPLATE_ONLY", "is true, and every mail that is handed in to the API ends in ERROR: it brings its own content", "set it to false to have them sent")
+		}
 		return
 	}
 	for _, name := range [...]string{"API_SENDERS", "API_RATE", "API_PUBLIC_URL"} {

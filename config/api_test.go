@@ -32,6 +32,13 @@ func TestTheAPIIsOffUnlessThereIsAKey(t *testing.T) {
 	}
 }
 
+func TestMailsThatCanNeverBeSentAreWarnedOf(t *testing.T) {
+	c, err := load(env("API_ACCESS_KEYS", apiKey("a", 16), "DEFAULT_FROM", "a@b.test", "TEMPLATES_COLLECTION", "t", "TEMPLATE_ONLY", "true"))
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "TEMPLATE_ONLY is true, and every mail that is handed in to the API ends in ERROR") {
+		t.Errorf("%v, %q", err, c.Warnings)
+	}
+}
+
 func TestKeysOfTheAPIAreDecodedInTheirOrder(t *testing.T) {
 	c, err := load(env("API_ACCESS_KEYS", " "+apiKey("b", 32)+", "+apiKey("a", 17)+",\n", "DEFAULT_FROM", "a@b.test"))
 	want := []smtp.Secret{smtp.Secret(strings.Repeat("b", 32)), smtp.Secret(strings.Repeat("a", 17))}

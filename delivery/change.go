@@ -98,12 +98,10 @@ func (r Record) Released(now time.Time) Change {
 // DATA.
 func (r Record) Expired(p Policy, fraction float64, now time.Time) Change {
 	unsent := r.Lease.Phase == ReachClaimed
-	if unsent && p.RetryLapsed {
+	if r.Outlives(p) {
 		s := r.series(now)
 		s.Lapses++
-		if s.Lapses <= max(int64(p.MaxAttempts), minLapses) {
-			return r.lapsed(s, now.Add(p.delay(s.Lapses, fraction)))
-		}
+		return r.lapsed(s, now.Add(p.delay(s.Lapses, fraction)))
 	}
 	f := expired(r.Message(), unsent)
 	c := Change{State: Error, Remove: []string{fieldLeaseID}, Set: Fields{
@@ -125,6 +123,12 @@ func (r Record) Expired(p Policy, fraction float64, now time.Time) Change {
 		c.Set[fieldInfo] = info(r.messageID, r.response, all)
 	}
 	return c
+}
+
+// Outlives reports whether the mail is tried again though the lease under which it
+// is claimed lapses: where p allows it, and it provably never came to DATA.
+func (r Record) Outlives(p Policy) bool {
+	return p.RetryLapsed && r.Lease.Phase == ReachClaimed && r.Series.Lapses < max(int64(p.MaxAttempts), minLapses)
 }
 
 // minLapses is how often a mail that never came to DATA is tried again at least:

@@ -44,8 +44,7 @@ func ReadProgress(doc Fields) Progress {
 	return p
 }
 
-// Lapsed reports whether the mail was claimed and its lease has ended at now: it
-// may have been sent, and nobody tries again.
+// Lapsed reports whether the mail was claimed and its lease has ended at now.
 func (p Progress) Lapsed(now time.Time) bool {
 	return p.State == Processing && !now.Before(p.Lease.Expires)
 }

@@ -9,8 +9,13 @@
 #
 # API_ACCESS_KEYS is the service's setting, of which the first key signs; API_URL
 # is where it runs (http://127.0.0.1:8080). Headers of the answer go to standard
-# error. Needs curl and openssl.
+# error. Needs curl and openssl, to which the key is an argument: not for machines
+# on which others may look at processes.
 set -euo pipefail
+if [ $# -lt 2 ]; then
+	sed -n '2,17s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+fi
 
 url=${API_URL:-http://127.0.0.1:8080}
 url=${url%/}

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"postrider/delivery/queue"
-	"postrider/delivery/receipt"
 	"postrider/worker/retry"
 	"postrider/worker/web/access"
 	"postrider/worker/web/api"
@@ -20,20 +18,6 @@ func (s *service) accessKeys() [][]byte {
 		keys[i] = []byte(key.Reveal())
 	}
 	return keys
-}
-
-// openAPI prepares what the status API works with, if it is on: the signed
-// pictures by which documents have their opening noted, and the bulk retries.
-func (s *service) openAPI() error {
-	keys := s.accessKeys()
-	if len(keys) == 0 {
-		return nil
-	}
-	var err error
-	if s.pixels, err = receipt.NewPixels(s.config.API.PublicURL, keys); err != nil {
-		return fmt.Errorf("prepare pictures: %w", err)
-	}
-	return nil
 }
 
 // bulkRetries is the bulk retries: their documents, and who works them.

@@ -74,12 +74,17 @@ func (az *azure) plantForArm(t *testing.T) {
 	az.as(t).await("arm-refused")
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
-	for range again.C {
+	for {
+		select {
+		case <-again.C:
+		case <-az.ended:
+			t.Fatalf("the program ended\n%s", az.log)
+		}
 		record, _ := az.as(t).read("arm-partly")["delivery"].(map[string]any)
 		if record["state"] == "PENDING" && record["attempts"] == int64(1) {
 			return
 		}
-		if record["state"] == "ERROR" || t.Context().Err() != nil {
+		if record["state"] == "ERROR" {
 			t.Fatalf("arm-partly is %v", record)
 		}
 	}

@@ -73,7 +73,7 @@ func (s *service) serve(ctx context.Context, listener net.Listener) error {
 		defer end() // health is answered until the last attempt has ended
 		return s.worker.Run(working)
 	})
-	if s.runner != nil {
+	if s.config.API.On() {
 		group.Go(func() error { return s.runner.Run(working) })
 	}
 	group.Go(func() error { return s.answer(ended, listener) })
@@ -113,7 +113,7 @@ func (s *service) handler(ctx context.Context) (http.Handler, error) {
 		Fresh:   3 * s.config.SweepInterval,
 		Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 	}
-	if s.runner != nil {
+	if s.config.API.On() {
 		o.API = s.statusAPI()
 	}
 	if !s.config.Push {

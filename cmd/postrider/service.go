@@ -60,12 +60,14 @@ func newService(ctx context.Context, c config.Config, log zerolog.Logger, drain 
 	if s.pool, err = smtp.NewPool(c.SMTP); err != nil {
 		return nil, fmt.Errorf("prepare SMTP connections: %w", err)
 	}
-	if err = s.openAPI(); err != nil {
-		return nil, err
+	if c.API.On() {
+		if s.pixels, err = receipt.NewPixels(c.API.PublicURL, s.accessKeys()); err != nil {
+			return nil, fmt.Errorf("prepare pictures: %w", err)
+		}
 	}
 	s.composer = s.newComposer()
 	s.worker = s.newWorker(drain)
-	if s.pixels != nil {
+	if c.API.On() {
 		s.runner = retry.New(retry.Options{Instance: s.instance, Room: s.worker.Room}, s.queue, s.queue, s.log)
 	}
 	return s, nil
