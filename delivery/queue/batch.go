@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,7 +90,18 @@ func (b *batcher) put(ctx context.Context, name string, write []byte) (time.Time
 	case <-p.done:
 		return p.at, p.err
 	case <-ctx.Done():
+		b.withdraw(p)
 		return time.Time{}, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// withdraw takes a write back that has not gone yet: nobody waits for it, and others
+// would wait behind it.
+func (b *batcher) withdraw(p *pending) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := slices.Index(b.waiting, p); i >= 0 {
+		b.waiting = slices.Delete(b.waiting, i, i+1)
 	}
 }
 

@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 
+	"postrider/delivery"
 	"postrider/delivery/firestored"
 )
 
@@ -110,4 +113,28 @@ func TestLoneWriteIsNotHeldBack(t *testing.T) {
 	if requests, slowest := writing(t, time.Millisecond, time.Second, 3, 1); requests != 3 || slowest != time.Millisecond {
 		t.Errorf("%d requests, the slowest took %v", requests, slowest)
 	}
+}
+
+func TestAWriteThatNobodyWaitsForDoesNotGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := stacked(t, firestored.Options{})
+		defer stop()
+		faulty(s, "BatchWrite", always(firestored.CallFault{Delay: time.Minute}))
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for i := range 20 {
+			group.Go(func() {
+				// Of these no two go together.
+				_ = s.Create(ctx, strconv.Itoa(i), delivery.Fields{"to": strings.Repeat("x", 1000<<10)})
+			})
+		}
+		synctest.Wait()
+		cancel()
+		group.Wait()
+		s.batch.mu.Lock()
+		defer s.batch.mu.Unlock()
+		if left := len(s.batch.waiting); left > 0 {
+			t.Errorf("%d wait", left)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
 	"github.com/cenkalti/backoff/v5"
@@ -14,9 +15,13 @@ import (
 	"postrider/delivery"
 )
 
-// maxCreates is how often a document is tried to be added, each time for as long
-// as a write may take: somebody waits for the answer.
-const maxCreates = 3
+// How often a document is tried to be added, each time for as long as a write may
+// take, and how long in all, with the time it waits for other writes: somebody waits
+// for the answer.
+const (
+	maxCreates    = 3
+	createTimeout = 20 * time.Second
+)
 
 // Create adds a mail document called id. What Firestore does not take at once is
 // repeated a few times. It returns
@@ -39,6 +44,8 @@ func (q *Queue) Create(ctx context.Context, id string, f delivery.Fields) error 
 	if err != nil {
 		return fmt.Errorf("add document: %w: %w", delivery.ErrRefused, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	unanswered := false
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		_, err := q.batch.put(ctx, q.mail.name(id), write)

@@ -3,7 +3,9 @@ package queue
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -107,6 +109,26 @@ func TestCreateEndsWithItsCaller(t *testing.T) {
 		if err := s.Create(ctx, "a", delivery.Fields{"to": "a"}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it is known what came of it: %v", err)
 		}
+	})
+}
+
+func TestCreateEndsInTimeHoweverManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := stacked(t, firestored.Options{})
+		defer stop()
+		faulty(s, "BatchWrite", always(firestored.CallFault{Delay: time.Minute}))
+		began := time.Now()
+		var group sync.WaitGroup
+		for i := range 10 {
+			group.Go(func() {
+				// Of these no two go together.
+				err := s.Create(t.Context(), strconv.Itoa(i), delivery.Fields{"to": strings.Repeat("x", 900<<10)})
+				if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > createTimeout {
+					t.Errorf("%v after %v", err, took)
+				}
+			})
+		}
+		group.Wait()
 	})
 }
 

@@ -28,7 +28,8 @@ func (q *Queue) receipts(id string) collection {
 
 // AddReceipt puts down a receipt of the mail called mail. If there is one with this
 // ID already, that one stays, and that is no error. It costs one write, which is
-// tried once: somebody waits. Whether there is such a mail it does not ask.
+// tried once and given up after ten seconds: somebody waits. Whether there is such a
+// mail it does not ask.
 func (q *Queue) AddReceipt(ctx context.Context, mail, id string, f delivery.Fields) error {
 	if !validID(mail) || !validID(id) {
 		return fmt.Errorf("add receipt: %w", delivery.ErrGone)
@@ -37,6 +38,8 @@ func (q *Queue) AddReceipt(ctx context.Context, mail, id string, f delivery.Fiel
 	if err != nil {
 		return fmt.Errorf("add receipt: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	_, err = q.batch.apply(ctx, &pb.Write{
 		Operation:       &pb.Write_Update{Update: &pb.Document{Name: q.receipts(mail).name(id), Fields: fields}},
 		CurrentDocument: &pb.Precondition{ConditionType: &pb.Precondition_Exists{Exists: false}},

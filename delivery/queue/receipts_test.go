@@ -7,8 +7,11 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -233,4 +236,26 @@ func (l listening) Found(_ context.Context, s delivery.Snapshot, settled func())
 	settled()
 	l.found <- s.ID
 	return nil
+}
+
+func TestAReceiptIsGivenUpInTimeHoweverManyWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := stacked(t, firestored.Options{})
+		defer stop()
+		faulty(s, "BatchWrite", always(firestored.CallFault{Delay: time.Minute}))
+		var group sync.WaitGroup
+		defer group.Wait()
+		for i := range 50 {
+			group.Go(func() {
+				// Of these no two go together.
+				_ = s.Create(t.Context(), strconv.Itoa(i), delivery.Fields{"to": strings.Repeat("x", 900<<10)})
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		err := s.AddReceipt(t.Context(), "a", "r", delivery.Fields{})
+		if took := time.Since(began); err == nil || took > callTimeout {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -53,4 +54,13 @@ func TestHealthAndMetricsAnswerWithoutAWatch(t *testing.T) {
 			t.Errorf("%s: %d, want %d", path, w.Code, want)
 		}
 	}
+}
+
+func TestABodyThatNobodyWantsHasADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := Handler(Options{Status: func() Status { return Status{} }, Metrics: http.NotFoundHandler()})
+		if code, took := talk(t, "bo", h); code != http.StatusNotFound || took != bodyTime {
+			t.Errorf("answered %d after %v", code, took)
+		}
+	})
 }

@@ -18,6 +18,10 @@ const Tolerance = 5 * time.Minute
 
 const hashHeader = "x-ms-content-sha256"
 
+// maxHost is how long a host may be, in bytes: a name (RFC 1035 §2.3.4) and a port.
+// What anybody may send is hashed several times.
+const maxHost = 253 + len(":65535")
+
 // Signed returns the caller of a signed request. Body is all of the body, as it
 // came. Signed are the method, the request's target as it came (r.RequestURI, by
 // which the caller has to route), date, host and the body's hash:
@@ -62,6 +66,10 @@ func (k *Keys) Unread(r *http.Request, now time.Time) (Caller, error) {
 	switch {
 	case r.Host == "":
 		return Caller{}, denied("the header Host is missing")
+	case len(r.Host) > maxHost:
+		return Caller{}, denied("the header Host is longer than %d bytes", maxHost)
+	case len(hash) != base64.StdEncoding.EncodedLen(sha256.Size):
+		return Caller{}, denied("the header %s is not the base64 of a SHA-256", hashHeader)
 	case !strings.HasPrefix(r.RequestURI, "/"):
 		return Caller{}, denied("the request's target is not a path") // RFC 9112 §3.2.1
 	}

@@ -257,6 +257,20 @@ func TestTheDateMayBeFiveMinutesOff(t *testing.T) {
 	}
 }
 
+func TestWhatIsHashedIsBounded(t *testing.T) {
+	r := signed(t, "GET", "/", strings.Repeat("h", maxHost), "").request(t)
+	if _, err := testKeys(t).Signed(r, nil, testNow); err != nil {
+		t.Errorf("the longest host: %v", err)
+	}
+	r = signed(t, "GET", "/", strings.Repeat("h", maxHost+1), "").request(t)
+	got, err := testKeys(t).Signed(r, nil, testNow)
+	refused(t, "a longer host", got, err, "the header Host is longer than 259 bytes")
+	r = signed(t, "GET", "/", "h", "").request(t)
+	r.Header.Set("x-ms-content-sha256", strings.Repeat("A", 1<<10))
+	got, err = testKeys(t).Unread(r, testNow)
+	refused(t, "a long hash", got, err, "the header x-ms-content-sha256 is not the base64 of a SHA-256")
+}
+
 func TestAnyOfTheKeysWillDo(t *testing.T) {
 	r := signed(t, "GET", "/", "h", "").request(t)
 	right, wrong := decode(t, testKey), []byte("0123456789abcdef0123456789abcdeg")

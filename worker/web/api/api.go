@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 
 	"postrider/delivery"
 	"postrider/worker/web/access"
@@ -20,6 +21,13 @@ const MaxBody = 2 << 20
 
 // bodyTime bounds how long the body of a request may take to arrive.
 const bodyTime = 30 * time.Second
+
+// How large the bodies may be that are worked on at a time, in bytes, and how long
+// one waits for room. Each takes four or five times its size until it is stored.
+const (
+	maxBodies = 16 << 20
+	roomTime  = 10 * time.Second
+)
 
 // Mails is the mail collection as the API sees it.
 type Mails interface {
@@ -53,11 +61,12 @@ type Options struct {
 type API struct {
 	Options
 	routes []route
+	bodies *semaphore.Weighted // by size
 }
 
 // New returns an API with all its routes.
 func New(o Options) *API {
-	a := &API{Options: o}
+	a := &API{Options: o, bodies: semaphore.NewWeighted(maxBodies)}
 	a.routes = a.table()
 	return a
 }
@@ -73,7 +82,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Count(found.name, found.public(w, r, args))
 		return
 	}
-	c, err := a.admit(w, r, found, args)
+	c, free, err := a.admit(w, r, found, args)
+	defer free()
 	var answer reply
 	if err == nil {
 		answer, err = found.handle(r.Context(), c)
@@ -81,49 +91,92 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.Count(found.name, a.write(w, found, answer, err))
 }
 
-// admit checks who asks, and reads what is asked.
-func (a *API) admit(w http.ResponseWriter, r *http.Request, found *route, args map[string]string) (*call, error) {
-	now := time.Now()
-	body, fault := a.body(w, r)
-	caller, err := a.check(found, r, body, fault == nil, now)
+// admit checks who asks, and reads what is asked. Free gives back the room that it
+// takes.
+func (a *API) admit(w http.ResponseWriter, r *http.Request, found *route, args map[string]string) (c *call, free func(), err error) {
+	now, free := time.Now(), func() {}
+	caller, err := a.caller(found, r, now)
 	if err != nil {
-		return nil, denied(found.dialect, err)
+		discard(w, r)
+		return nil, free, denied(found.dialect, err)
 	}
+	if free, err = a.room(r); err != nil {
+		discard(w, r)
+		return nil, free, err
+	}
+	body, fault := a.body(w, r)
+	if fault == nil && found.scope == "" {
+		if _, err = a.Keys.Signed(r, body, now); err != nil {
+			return nil, free, denied(found.dialect, err)
+		}
+	}
+	if err = a.permit(found, r, caller, now); err != nil {
+		return nil, free, err
+	}
+	c = &call{request: r, args: args, body: body, base: a.base(r), dialect: found.dialect}
+	if c.version, err = found.version(r.URL.Query()); err != nil {
+		return nil, free, err
+	}
+	return c, free, fault
+}
+
+// permit checks whether a caller may ask this, now, and in this way.
+func (a *API) permit(found *route, r *http.Request, caller access.Caller, now time.Time) error {
 	if found.scope != "" && !caller.Has(found.scope) {
-		return nil, &problem{
+		return &problem{
 			status: http.StatusForbidden, Code: "Forbidden",
 			Message: "the token does not have the scope " + found.scope + "; ask for one that has",
 		}
 	}
 	if wait, ok := a.Rate.Allow(caller.Key, now); !ok {
-		return nil, &problem{
+		return &problem{
 			status: http.StatusTooManyRequests, Code: "TooManyRequests", retry: max(wait, time.Second),
 			Message: "this key has asked more often than API_RATE allows; wait as Retry-After says",
 		}
 	}
 	if r.Method != found.method {
-		return nil, &problem{
+		return &problem{
 			status: http.StatusMethodNotAllowed, Code: "MethodNotAllowed", allow: found.method,
 			Message: "the method is not " + found.method,
 		}
 	}
-	c := &call{request: r, args: args, body: body, base: a.base(r), dialect: found.dialect}
-	if c.version, err = found.version(r.URL.Query()); err != nil {
-		return nil, err
-	}
-	return c, fault
+	return nil
 }
 
-// check says who asks. A body that did not arrive whole is not compared with what
-// was signed, for its sender to be told so.
-func (a *API) check(found *route, r *http.Request, body []byte, whole bool, now time.Time) (access.Caller, error) {
-	switch {
-	case found.scope != "":
+// room waits for room for a request's body. Free gives it back.
+func (a *API) room(r *http.Request) (free func(), err error) {
+	n := r.ContentLength
+	if n < 0 || n > MaxBody {
+		n = MaxBody
+	}
+	if n == 0 {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), roomTime)
+	defer cancel()
+	if a.bodies.Acquire(ctx, n) != nil {
+		return func() {}, &problem{
+			status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", retry: retryLater,
+			Message: "more is being handed in than can be stored; try again as Retry-After says",
+		}
+	}
+	return func() { a.bodies.Release(n) }, nil
+}
+
+// caller says who asks. Its signature or its token is in the header: nothing of a
+// stranger's body is kept.
+func (a *API) caller(found *route, r *http.Request, now time.Time) (access.Caller, error) {
+	if found.scope != "" {
 		return a.Keys.Bearer(r, now)
-	case whole:
-		return a.Keys.Signed(r, body, now)
 	}
 	return a.Keys.Unread(r, now)
+}
+
+// discard throws a body away as it comes: who is cut off while it sends does not get
+// to read why.
+func discard(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, MaxBody))         // what is too large cuts itself off
 }
 
 // body reads a request's.

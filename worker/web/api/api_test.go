@@ -298,8 +298,20 @@ func asking(t testing.TB, route, id string) *http.Request {
 
 func TestAwkwardIDs(t *testing.T) {
 	for _, c := range []struct{ path, id string }{
-		{"a%2Fb", "a/b"}, {"a+b", "a+b"}, {"a%20b", "a b"}, {"a%25b", "a%b"}, {"%C3%A4", "ä"}, {"status", "status"}, {"operations", "operations"},
-		{"a%3Fb", "a?b"}, {"a:b", "a:b"}, {"a@b.test", "a@b.test"}, {"%2E%2E", ".."}, {"A", "A"}, {"__x__", "__x__"}, {"%F0%9F%93%A7", "📧"},
+		{"a%2Fb", "a/b"},
+		{"a+b", "a+b"},
+		{"a%20b", "a b"},
+		{"a%25b", "a%b"},
+		{"%C3%A4", "ä"},
+		{"status", "status"},
+		{"operations", "operations"},
+		{"a%3Fb", "a?b"},
+		{"a:b", "a:b"},
+		{"a@b.test", "a@b.test"},
+		{"%2E%2E", ".."},
+		{"A", "A"},
+		{"__x__", "__x__"},
+		{"%F0%9F%93%A7", "📧"},
 	} {
 		for _, route := range []string{"emailStatus", "emailOperation", "phoneOperation", "operation", "operationStatus", "mail"} {
 			o := newOffice()

@@ -70,6 +70,13 @@ func TestDescriptionHasTheRoutes(t *testing.T) {
 				}
 			}
 		}
+		if r.method == http.MethodPost {
+			for status, want := range map[string]bool{"401": true, "403": r.scope != "", "405": true, "408": true, "413": true, "429": true, "503": true} {
+				if there := operation.Responses.Value(status) != nil; there != want {
+					t.Errorf("%s: that it answers %s is %v there", r.pattern, status, there)
+				}
+			}
+		}
 		token := operation.Security != nil && len(*operation.Security) == 1 && (*operation.Security)[0]["token"] != nil
 		if open := operation.Security != nil && len(*operation.Security) == 0; token != (r.scope != "") || open != (r.public != nil) {
 			t.Errorf("%s: who may ask is another thing there", r.pattern)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -106,5 +107,5 @@ func challenge(d dialect, code string) string {
 
 // seconds returns a Retry-After (RFC 9110 §10.2.3): whole seconds, one at least.
 func seconds(d time.Duration) string {
-	return strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10)
+	return strconv.FormatInt(max(1, int64(math.Ceil(d.Seconds()))), 10)
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -59,10 +60,11 @@ type receiptPage struct {
 // last of the page.
 func (a *API) readReceipts(ctx context.Context, c *call) (reply, error) {
 	query := c.request.URL.Query()
-	limit, err := whole(query, "maxPageSize", maxPage, 1, maxPage)
+	limit, err := whole(query, "maxPageSize", maxPage, 1, math.MaxInt32)
 	if err != nil {
 		return reply{}, err
 	}
+	limit = min(limit, maxPage) // the size is the most that is wanted
 	skip, err := whole(query, "skip", 0, 0, 1<<30)
 	if err != nil {
 		return reply{}, err

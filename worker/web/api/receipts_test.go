@@ -192,7 +192,7 @@ func TestPagesLeadToEachOther(t *testing.T) {
 func TestPagingThatIsNoneIsRefused(t *testing.T) {
 	a, _ := keeping(t, diaryOf())
 	for query, target := range map[string]string{
-		"&maxPageSize=0": "maxPageSize", "&maxPageSize=101": "maxPageSize", "&maxPageSize=": "maxPageSize", "&maxPageSize=1.5": "maxPageSize",
+		"&maxPageSize=0": "maxPageSize", "&maxPageSize=2147483648": "maxPageSize", "&maxPageSize=": "maxPageSize", "&maxPageSize=1.5": "maxPageSize",
 		"&skip=-1": "skip", "&skip=x": "skip", "&skip=99999999999999999999": "skip", "&skip=2147483647": "skip",
 	} {
 		_, err := receiptsOf(t, a, "absent", query)
@@ -201,7 +201,7 @@ func TestPagingThatIsNoneIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
-	for _, query := range []string{"&maxPageSize=1", "&maxPageSize=100&skip=0", "&skip=1000000000"} {
+	for _, query := range []string{"&maxPageSize=1", "&maxPageSize=100&skip=0", "&maxPageSize=2147483647", "&skip=1000000000"} {
 		if _, err := receiptsOf(t, a, "m1", query); err != nil {
 			t.Errorf("%s: %v", query, err)
 		}

@@ -71,6 +71,10 @@ const (
 	armOperations = "subscriptions/{subscription}/providers/Microsoft.ApiManagement/locations/{location}/operationStatuses/{id}"
 )
 
+// maxTarget is how long a target may be, in bytes. The longest ID takes 4,500, all
+// of it escaped.
+const maxTarget = 8 << 10
+
 // table returns the routes. Of those that match a path, the first counts that
 // knows the request's version.
 func (a *API) table() []route {
@@ -102,6 +106,9 @@ func (a *API) Serves(r *http.Request) bool {
 // find returns the route of a request and its arguments, unescaped; nil if there
 // is none.
 func (a *API) find(r *http.Request) (found *route, args map[string]string) {
+	if len(r.RequestURI) > maxTarget {
+		return nil, nil // anybody may ask, and to compare it takes room
+	}
 	path := strings.TrimLeft(r.URL.EscapedPath(), "/")
 	version := r.URL.Query().Get("api-version")
 	for i := range a.routes {

@@ -11,7 +11,7 @@ import (
 // headers2021 reads custom headers: a list of names and values.
 func (b *body) headers2021(n node) []field {
 	var all []field
-	for _, e := range b.elements(n) {
+	for e := range b.elements(n) {
 		f := field{b.filled(e.at("name")), b.required(e.at("value"))}
 		b.checkHeader(e.path, f)
 		all = append(all, f)

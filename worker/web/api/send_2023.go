@@ -31,7 +31,7 @@ func (b *body) headers(n node) []field {
 // message has from elsewhere.
 func (b *body) checkHeader(path string, f field) {
 	switch strings.ToLower(f.name) {
-	case "from", "sender":
+	case "from", "sender", "resent-from", "resent-sender":
 		b.wrong(path, path+" can't be "+f.name+"; the sender has a property of its own")
 	case "to", "cc", "bcc":
 		b.wrong(path, path+" can't be "+f.name+"; use recipients")
@@ -84,7 +84,7 @@ func (b *body) mediaType(n node) string {
 	s := b.filled(n)
 	kind, _, err := mime.ParseMediaType(s)
 	switch {
-	case err != nil || !strings.Contains(kind, "/"):
+	case err != nil || !strings.Contains(kind, "/") || hasControl(s):
 		b.wrong(n.path, n.path+" must be a media type as in application/pdf")
 	case strings.HasPrefix(kind, "multipart/"):
 		b.wrong(n.path, n.path+" is a multipart type, which a file can't have; use the file's own")

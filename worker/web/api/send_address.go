@@ -22,7 +22,7 @@ var domainName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a
 // mailboxes reads a list of addresses with their display names.
 func (b *body) mailboxes(n node, address string) []string {
 	var all []string
-	for _, e := range b.elements(n) {
+	for e := range b.elements(n) {
 		all = append(all, mailbox(b.displayName(e.at("displayName")), b.address(e.at(address))))
 	}
 	return all
@@ -71,10 +71,11 @@ func mailbox(name, address string) string {
 
 // isAddress reports whether s is an address as mail servers take it: a dot-atom,
 // beyond ASCII too (RFC 6531 §3.3), at a domain. One with a quoted local part or
-// an IP address for a domain is none here.
+// an IP address for a domain is none here, nor one with an encoded word, which no
+// address may have (RFC 2047 §5) and many programs decode: into any other address.
 func isAddress(s string) bool {
 	a, err := mail.ParseAddress(s)
-	if err != nil || a.Address != s || len(s) > maxAddress || strings.ContainsAny(s, `"(),:;<>[\]`) {
+	if err != nil || a.Address != s || len(s) > maxAddress || strings.ContainsAny(s, `"(),:;<>[\]`) || strings.Contains(s, "=?") {
 		return false
 	}
 	for _, r := range s {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -91,22 +92,24 @@ func (b *body) members(n node) []node {
 	return all
 }
 
-// elements returns the objects that an array has; none if it is missing.
-func (b *body) elements(n node) []node {
+// elements goes through the objects that an array has, none if it is missing, as
+// far as the first fault: nobody reads what follows it, and there may be much of it.
+func (b *body) elements(n node) iter.Seq[node] {
 	list, ok := n.value.([]any)
 	if !ok && n.value != nil {
 		b.wrong(n.path, n.path+" must be an array, and is "+kind(n.value))
 	}
-	var all []node
-	for i, v := range list {
-		e := node{value: v, path: n.path + "[" + strconv.Itoa(i) + "]"}
-		if _, ok := v.(map[string]any); !ok {
-			b.wrong(e.path, e.path+" must be an object, and is "+kind(v))
-			break
+	return func(yield func(node) bool) {
+		for i, v := range list {
+			e := node{value: v, path: n.path + "[" + strconv.Itoa(i) + "]"}
+			if _, ok := v.(map[string]any); !ok {
+				b.wrong(e.path, e.path+" must be an object, and is "+kind(v))
+			}
+			if b.fault != nil || !yield(e) {
+				return
+			}
 		}
-		all = append(all, e)
 	}
-	return all
 }
 
 // kind names what a value is.

@@ -59,7 +59,7 @@ func readMessage(version string, text []byte, senders []string) (message, *probl
 	if version == email2021 {
 		m.importance = b.importance(root.at("importance"))
 	}
-	for _, n := range b.elements(root.at("attachments")) {
+	for n := range b.elements(root.at("attachments")) {
 		m.attachments = append(m.attachments, s.attachment(&b, n))
 	}
 	return m, b.fault

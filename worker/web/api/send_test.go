@@ -231,6 +231,7 @@ func TestRefusalsNameTheField(t *testing.T) {
 		"address with a comment":     {with("recipients", to("a@b.test (x)", nil)), "recipients.to[0].address"},
 		"quoted address":             {with("recipients", to(`"a b"@b.test`, nil)), "recipients.to[0].address"},
 		"address of a group":         {with("recipients", to("all:a@b.test;", nil)), "recipients.to[0].address"},
+		"address that is encoded":    {with("recipients", to("=?utf-8?q?x=40evil.test=3E?=@b.test", nil)), "recipients.to[0].address"},
 		"address at a number":        {with("recipients", to("a@[127.0.0.1]", nil)), "recipients.to[0].address"},
 		"address at no domain":       {with("recipients", to("a@b!c", nil)), "recipients.to[0].address"},
 		"long local part":            {with("recipients", to(strings.Repeat("a", 65)+"@b.test", nil)), "recipients.to[0].address"},
@@ -251,6 +252,7 @@ func TestRefusalsNameTheField(t *testing.T) {
 		"header with two lines":      {with("headers", map[string]any{"X-A": "a\r\nBcc: x@y.test"}), "headers.X-A"},
 		"header with a colon":        {with("headers", map[string]any{"X-A: b\r\nX-B": "c"}), "headers.X-A: b\r\nX-B"},
 		"header that is a recipient": {with("headers", map[string]any{"bCC": "x@y.test"}), "headers.bCC"},
+		"header of a second sender":  {with("headers", map[string]any{"Resent-From": "x@y.test"}), "headers.Resent-From"},
 		"header that is a sender":    {with("headers", map[string]any{"Sender": "x@y.test"}), "headers.Sender"},
 		"header that is no ID":       {with("headers", map[string]any{"Message-Id": "x"}), "headers.Message-Id"},
 		"attachments in a map":       {with("attachments", map[string]any{}), "attachments"},
@@ -262,6 +264,7 @@ func TestRefusalsNameTheField(t *testing.T) {
 		"content with loose bits":    {with("attachments", files(map[string]any{"contentInBase64": "QR=="})), "attachments[0].contentInBase64"},
 		"type that is none":          {with("attachments", files(map[string]any{"contentType": "pdf"})), "attachments[0].contentType"},
 		"type with a header":         {with("attachments", files(map[string]any{"contentType": "text/plain\r\nX-A: b"})), "attachments[0].contentType"},
+		"type of two lines":          {with("attachments", files(map[string]any{"contentType": "text/plain;\r\n\r\nx=y"})), "attachments[0].contentType"},
 		"type of several files":      {with("attachments", files(map[string]any{"contentType": "Multipart/mixed"})), "attachments[0].contentType"},
 		"content ID with brackets":   {with("attachments", files(map[string]any{"contentId": "<a>"})), "attachments[0].contentId"},
 	} {
