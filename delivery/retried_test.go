@@ -24,25 +24,31 @@ func TestOperatorsRetryMovesWhatHasEndedOrWaits(t *testing.T) {
 	}
 	cases := map[string]struct {
 		doc     Fields
-		sent    bool
+		consent Consent
 		refused RefusalCode
 	}{
 		"failed":                     {doc: record(Error, nil)},
+		"of unknown fate":            {doc: record(Error, Fields{"outcome": Fields{"class": "unknown"}}), consent: Consent{Sent: true}, refused: RefusedUnknownFate},
+		"of unknown fate, as meant":  {doc: record(Error, Fields{"outcome": Fields{"class": "unknown"}}), consent: Consent{Unknown: true}},
+		"lapsed in the extension":    {doc: record(Error, Fields{"error": LeaseExpired}), refused: RefusedUnknownFate},
+		"lapsed before it was sent":  {doc: record(Error, Fields{"error": LeaseExpired, "outcome": Fields{"class": "transient"}})},
 		"incomplete":                 {doc: record(Error, Fields{"outcome": Fields{"class": "incomplete"}})},
 		"waits for its next attempt": {doc: record(Pending, Fields{"nextAttemptTime": retryNow.Add(time.Hour)})},
 		"waits and is due":           {doc: record(Pending, nil)},
-		"lapsed this tick":           {doc: record(Processing, Fields{"leaseExpireTime": lapsedAt})},
+		"lapsed this tick":           {doc: record(Processing, Fields{"leaseExpireTime": lapsedAt}), consent: Consent{Unknown: true}},
+		"lapsed, and maybe sent":     {doc: record(Processing, Fields{"leaseExpireTime": lapsedAt, "leasePhase": "sending"}), refused: RefusedUnknownFate},
+		"lapsed, and not sent":       {doc: record(Processing, Fields{"leaseExpireTime": lapsedAt, "leasePhase": "claimed"})},
 		"claimed a tick longer":      {doc: record(Processing, Fields{"leaseExpireTime": liveTill}), refused: RefusedInProgress},
 		"sent":                       {doc: record(Success, nil), refused: RefusedSent},
-		"sent, and that is meant":    {doc: record(Success, nil), sent: true},
+		"sent, and that is meant":    {doc: record(Success, nil), consent: Consent{Sent: true}},
 		"in RETRY":                   {doc: record(Retry, nil), refused: RefusedWaiting},
 		"never seen":                 {doc: Fields{}, refused: RefusedNotAttempted},
 		"without a state":            {doc: Fields{"delivery": Fields{"attempts": int64(1)}}, refused: RefusedMalformed},
-		"of a newer version":         {doc: record("PAUSED", nil), sent: true, refused: RefusedUnknownState},
+		"of a newer version":         {doc: record("PAUSED", nil), consent: Consent{Sent: true, Unknown: true}, refused: RefusedUnknownState},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			change, err := ReadRecord(c.doc).Retried("op", c.sent, retryNow)
+			change, err := ReadRecord(c.doc).Retried("op", c.consent, retryNow)
 			refusal, _ := errors.AsType[*Refusal](err)
 			switch {
 			case c.refused != "":
@@ -75,7 +81,7 @@ func TestOperatorsRetryIsRETRYWrittenByHand(t *testing.T) {
 	for name, record := range docs {
 		t.Run(name, func(t *testing.T) {
 			doc := Fields{"delivery": record}
-			c, err := ReadRecord(doc).Retried("op", false, retryNow)
+			c, err := ReadRecord(doc).Retried("op", Consent{}, retryNow)
 			if err != nil {
 				t.Fatal(err)
 			}

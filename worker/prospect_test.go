@@ -1,23 +1,38 @@
 package worker
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"postrider/delivery"
+	"postrider/delivery/deliverytest"
 	"postrider/smtp"
 )
 
 // idle is a worker with nothing in hand.
 func idle(hands int, limit delivery.Rate) *Worker {
-	return &Worker{hands: newHands(hands), pacer: newPacer(limit), outage: newOutage()}
+	return &Worker{hands: newHands(hands), pacer: newPacer(limit), outage: newOutage(), room: newRoom(100), share: newShare("me"), queue: &deliverytest.Store{}}
 }
 
 // occupy takes n hands.
 func occupy(w *Worker, n int) {
 	for range n {
 		w.hands.slots <- struct{}{}
+	}
+}
+
+// others has another instance that so many documents are left to, and so many that
+// need no hand, for some time already.
+func others(left, mendable int, since time.Duration) func(*Worker) {
+	return func(w *Worker) {
+		now := w.queue.Now()
+		w.share.meet(map[string]time.Time{"other": now})
+		for i := 0; len(w.share.waiting) < left+mendable; i++ {
+			w.share.tryLeave(delivery.Snapshot{ID: fmt.Sprint(i)}, len(w.share.waiting) >= left, func() {}, now.Add(-since))
+		}
 	}
 }
 
@@ -43,8 +58,22 @@ func TestBulkIsLetInBesideOtherMail(t *testing.T) {
 				for wait := time.Duration(0); wait == 0; wait, _ = w.pacer.pace.take(time.Now()) {
 				}
 			}, want: 0},
-			"server asked to slow down": {hands: 64, do: slow, want: 0},
-			"server can't be used":      {hands: 64, do: func(w *Worker) { w.outage.fail(&smtp.Error{}, time.Now()) }, want: 0},
+			"much memory in use": {hands: 64, do: func(w *Worker) { _, _ = w.room.enter(t.Context(), 100) }, want: 32},
+			"a mail waits for memory": {hands: 64, do: func(w *Worker) {
+				_, _ = w.room.enter(t.Context(), 100)
+				ctx, cancel := context.WithCancel(t.Context())
+				t.Cleanup(cancel)
+				go func() { _, _ = w.room.enter(ctx, 1) }() // it ends with the test
+				synctest.Wait()
+			}, want: 0},
+			"server asked to slow down":        {hands: 64, do: slow, want: 0},
+			"the other instance has few":       {hands: 64, do: others(3, 0, claimTime), want: 5},
+			"it has as many as are left to it": {hands: 64, do: others(8, 0, claimTime), want: 1},
+			"it has come to all":               {hands: 64, do: others(0, 0, 0), want: 8},
+			"it does not come to one":          {hands: 64, do: others(1, 0, claimTime+1), want: 0},
+			"nor to what needs no hand":        {hands: 64, do: others(0, 1, time.Hour), want: 7},
+			"the other has died":               {hands: 64, do: func(w *Worker) { w.share.meet(map[string]time.Time{"other": time.Now().Add(-alive)}) }, want: 32},
+			"server can't be used":             {hands: 64, do: func(w *Worker) { w.outage.fail(&smtp.Error{}, time.Now()) }, want: 0},
 		} {
 			w := idle(c.hands, c.limit)
 			occupy(w, c.busy)

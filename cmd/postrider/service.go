@@ -170,7 +170,7 @@ func (s *service) newComposer() *compose.Composer {
 
 // pixel returns what makes the URLs of the pictures by which mails tell that they
 // were opened; nil if there is none that the world reaches.
-func (s *service) pixel() func(document string, recipients []string) string {
+func (s *service) pixel() func(document, messageID string, recipients []string) string {
 	if s.pixels == nil || s.config.API.PublicURL == "" {
 		return nil
 	}

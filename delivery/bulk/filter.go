@@ -2,6 +2,8 @@ package bulk
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"net/mail"
 	"slices"
@@ -47,14 +49,17 @@ func readFilter(text json.RawMessage) (Filter, error) {
 		if !ok || s == "" {
 			return Filter{}, fault(below(target, name), "must be a string that is not empty; leave it out to mean any")
 		}
+		if len(s) > maxText {
+			return Filter{}, fault(below(target, name), "has %d bytes, more than %d; a part of it will do", len(s), maxText)
+		}
 		words[name] = s
 	}
 	for _, name := range []string{"since", "until"} {
 		if words[name] == "" {
 			continue
 		}
-		if times[name], err = time.Parse(time.RFC3339, words[name]); err != nil {
-			return Filter{}, fault(below(target, name), "must be a time as in 2026-01-31T12:00:00Z (RFC 3339)")
+		if times[name], err = instant(words[name]); err != nil {
+			return Filter{}, fault(below(target, name), "must be a time as in 2026-01-31T12:00:00Z (RFC 3339), of the years 2 to 9998")
 		}
 	}
 	f := Filter{
@@ -62,6 +67,23 @@ func readFilter(text json.RawMessage) (Filter, error) {
 		Template: words["template"], From: words["from"], Since: stored(times["since"]), Until: stored(times["until"]),
 	}
 	return f, f.check(target)
+}
+
+// errYear is that of a time which some clients mean for none, or that can't be
+// written as it was read.
+var errYear = errors.New("no year that a mail is of")
+
+// instant reads a time. One that clients have where nobody has set any, as year
+// 1, is none: a filter without that bound would match more than are meant.
+func instant(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("read time: %w", err)
+	}
+	if y := t.UTC().Year(); y < 2 || y > 9998 {
+		return t, errYear
+	}
+	return t, nil
 }
 
 // check returns a [*Fault] for a filter that matches nothing whatever there is.
@@ -80,7 +102,7 @@ func (f Filter) check(target string) error {
 // Matches reports whether a document is meant.
 func (f Filter) Matches(d Document) bool {
 	p := delivery.ReadProgress(d.Fields)
-	if p.State != f.State || f.Class != "" && p.Class != f.Class || !strings.Contains(p.Error, f.ErrorContains) {
+	if p.State != f.State || f.Class != "" && p.Fate() != f.Class || !strings.Contains(p.Error, f.ErrorContains) {
 		return false
 	}
 	if at := tried(p, d.Added); at.Before(f.Since) || !f.Until.IsZero() && !at.Before(f.Until) {

@@ -117,7 +117,7 @@ func (o Operation) Percent() int {
 	case o.Total <= 0:
 		return 0
 	}
-	return min(99, 100*o.Counts.Seen/o.Total)
+	return min(99, 100*max(0, min(o.Counts.Seen, o.Total))/o.Total)
 }
 
 // Claimable reports whether an instance may take the operation at now.
@@ -229,11 +229,14 @@ func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 // Wants reports whether a document that a filter is compared with is meant: one
 // whose attempt ended after the operation was asked for is not, however it ended.
-func (o Operation) Wants(d Document) bool {
-	return o.Request.Filter.Matches(d) && !o.since(d.Fields)
+func (o Operation) Wants(d Document, now time.Time) bool {
+	return o.Request.Filter.Matches(d) && !o.since(d.Fields, now)
 }
 
-// since reports whether an attempt has ended since the operation was asked for.
-func (o Operation) since(f delivery.Fields) bool {
-	return delivery.ReadProgress(f).End.After(o.Created)
+// since reports whether an attempt has ended since the operation was asked for,
+// be it that its lease has lapsed: then the record has no time of its end.
+func (o Operation) since(f delivery.Fields, now time.Time) bool {
+	p := delivery.ReadProgress(f)
+	lapsed := p.Lapsed(now) || p.State == delivery.Error && p.Error == delivery.LeaseExpired
+	return p.End.After(o.Created) || lapsed && p.Lease.Expires.After(o.Created)
 }

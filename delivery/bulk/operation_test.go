@@ -178,6 +178,8 @@ func TestUnreadableOperationsHaveAProblem(t *testing.T) {
 		"a list":            {"results": []any{}},
 		"no JSON":           {"results": "["},
 		"a page":            {"page": int64(1)},
+		"no page's end":     {"page": `{"ids":["a"],"seen":1,"end":"a/b"}`},
+		"a cursor":          {"cursor": "a/b"},
 		"errors":            {"errors": "{}"},
 		"a state":           {"state": "paused"},
 	} {
@@ -200,6 +202,9 @@ func TestUnreadableOperationsHaveAProblem(t *testing.T) {
 	f := bulk.New(id, request(t, `{"messageIds":["a"]}`), noon).Fields()
 	for _, seen := range []int64{-1, 2, 1 << 40} {
 		f["seen"] = seen
+		if p := bulk.ReadOperation(delivery.Snapshot{ID: id, Fields: f}).Percent(); p < 0 || p > 99 {
+			t.Errorf("%d seen: %d %%", seen, p)
+		}
 		if got := bulk.ReadOperation(delivery.Snapshot{ID: id, Fields: f}).Named(5); len(got) > 1 {
 			t.Errorf("%d seen: %v", seen, got)
 		}
@@ -208,6 +213,7 @@ func TestUnreadableOperationsHaveAProblem(t *testing.T) {
 
 func TestJudgement(t *testing.T) {
 	const filter, ids = `{"filter":{}}`, `{"messageIds":["x"]}`
+	unknown := delivery.Fields{"state": "ERROR", "endTime": noon, "outcome": delivery.Fields{"class": "unknown"}}
 	cases := map[string]struct {
 		body   string
 		record delivery.Fields
@@ -226,7 +232,17 @@ func TestJudgement(t *testing.T) {
 		"named, and sent":               {ids, delivery.Fields{"state": "SUCCESS", "endTime": noon}, bulk.Left("x", delivery.RefusedSent), false},
 		"sent, as is meant":             {`{"filter":{"state":"SUCCESS"}}`, delivery.Fields{"state": "SUCCESS", "endTime": noon}, bulk.Result{ID: "x", Status: bulk.Moved}, true},
 		"in an attempt":                 {ids, delivery.Fields{"state": "PROCESSING", "leaseExpireTime": noon.Add(time.Hour)}, bulk.Left("x", delivery.RefusedInProgress), false},
-		"in no attempt any more":        {`{"filter":{"state":"PROCESSING"}}`, delivery.Fields{"state": "PROCESSING", "leaseExpireTime": noon}, bulk.Result{ID: "x", Status: bulk.Moved}, true},
+		"lapsed":                        {`{"filter":{"state":"PROCESSING"}}`, delivery.Fields{"state": "PROCESSING", "leaseExpireTime": noon}, bulk.Left("x", delivery.RefusedUnknownFate), false},
+		"lapsed, and that is meant":     {`{"filter":{"state":"PROCESSING","class":"unknown"}}`, delivery.Fields{"state": "PROCESSING", "leaseExpireTime": noon}, bulk.Result{ID: "x", Status: bulk.Moved}, true},
+		"lapsed since":                  {ids, delivery.Fields{"state": "PROCESSING", "leaseExpireTime": noon.Add(time.Microsecond)}, bulk.Left("x", bulk.AttemptedSince), false},
+		"lapsed since, and put down":    {ids, delivery.Fields{"state": "ERROR", "error": delivery.LeaseExpired, "leaseExpireTime": noon.Add(time.Microsecond)}, bulk.Left("x", bulk.AttemptedSince), false},
+		"of unknown fate":               {filter, unknown, bulk.Left("x", delivery.RefusedUnknownFate), false},
+		"of unknown fate, of its state": {`{"filter":{"state":"ERROR"}}`, unknown, bulk.Left("x", delivery.RefusedUnknownFate), false},
+		"of unknown fate, and dry":      {`{"filter":{},"dryRun":true}`, unknown, bulk.Left("x", delivery.RefusedUnknownFate), false},
+		"of unknown fate, as is meant":  {`{"filter":{"class":"unknown"}}`, unknown, bulk.Result{ID: "x", Status: bulk.Moved}, true},
+		"of unknown fate, and named":    {ids, unknown, bulk.Result{ID: "x", Status: bulk.Moved}, true},
+		"lapsed in the extension":       {filter, delivery.Fields{"state": "ERROR", "error": delivery.LeaseExpired}, bulk.Left("x", delivery.RefusedUnknownFate), false},
+		"that, as is meant":             {`{"filter":{"class":"unknown"}}`, delivery.Fields{"state": "ERROR", "error": delivery.LeaseExpired}, bulk.Result{ID: "x", Status: bulk.Moved}, true},
 		"no state in its record":        {ids, delivery.Fields{"error": "e"}, bulk.Left("x", delivery.RefusedMalformed), false},
 		"not tried yet":                 {ids, nil, bulk.Left("x", delivery.RefusedNotAttempted), false},
 		"dry, and refused all the same": {`{"messageIds":["x"],"dryRun":true}`, nil, bulk.Left("x", delivery.RefusedNotAttempted), false},
@@ -238,7 +254,7 @@ func TestJudgement(t *testing.T) {
 				doc["delivery"] = c.record
 			}
 			o := bulk.New(id, request(t, c.body), noon)
-			change, got, changes := o.Judge(bulk.Document{Snapshot: delivery.Snapshot{ID: "x", Fields: doc}, Added: noon}, noon)
+			change, got, changes := o.Judge(bulk.Document{Snapshot: delivery.Snapshot{ID: "x", Fields: doc}, Added: noon}, noon.Add(time.Second))
 			if got != c.want || changes != c.change || changes != (len(change.Set) > 0) {
 				t.Errorf("got %+v, %v: %v", got, changes, change.Set)
 			}
@@ -255,7 +271,7 @@ func TestWhatIsOnItsWayIsNoFailure(t *testing.T) {
 	for code, want := range map[bulk.Code]bulk.Status{
 		delivery.RefusedInProgress: bulk.Skipped, delivery.RefusedWaiting: bulk.Skipped, delivery.RefusedNotAttempted: bulk.Skipped,
 		bulk.AttemptedSince: bulk.Skipped, bulk.Changed: bulk.Skipped,
-		delivery.RefusedSent: bulk.Refused, delivery.RefusedMalformed: bulk.Refused, delivery.RefusedUnknownState: bulk.Refused,
+		delivery.RefusedSent: bulk.Refused, delivery.RefusedUnknownFate: bulk.Refused, delivery.RefusedMalformed: bulk.Refused, delivery.RefusedUnknownState: bulk.Refused,
 		bulk.NotFound: bulk.Refused, bulk.NoRoom: bulk.Refused,
 	} {
 		r := bulk.Left("x", code)

@@ -21,6 +21,7 @@ const (
 
 	maxIDs   = 5000      // of a request
 	maxID    = 1500      // bytes of one (Firestore's limit)
+	maxText  = 4 << 10   // bytes of each string in a filter: it is kept in the same document
 	maxNamed = 640 << 10 // bytes of all in JSON: they are kept in one document with what has come of them
 )
 
@@ -37,7 +38,7 @@ type Request struct {
 type Filter struct {
 	State         delivery.State
 	ErrorContains string         // part of delivery.error, to the letter
-	Class         delivery.Class // delivery.outcome.class
+	Class         delivery.Class // delivery.outcome.class, as [delivery.Record.Fate] has it
 	Template      string         // the document's template.name
 	From          string         // the document's from, or the address in it, in any case
 	Since, Until  time.Time      // UTC; when the mail was last tried, Since included, Until not

@@ -82,6 +82,10 @@ func TestWrongRequestsAreRefusedByTheirField(t *testing.T) {
 		"no state":          {`{"filter":{"state":""}}`, "filter.state"},
 		"a date":            {`{"filter":{"since":"2027-03-31"}}`, "filter.since"},
 		"a number of ms":    {`{"filter":{"until":1}}`, "filter.until"},
+		"a long text":       {`{"filter":{"errorContains":"` + strings.Repeat("ü", 2049) + `"}}`, "filter.errorContains"},
+		"until nobody set":  {`{"filter":{"until":"0001-01-01T00:00:00Z"}}`, "filter.until"},
+		"since nobody set":  {`{"filter":{"since":"0001-01-01T00:00:00Z"}}`, "filter.since"},
+		"a year too many":   {`{"filter":{"until":"9999-12-31T23:59:59-01:00"}}`, "filter.until"},
 		"no time between":   {`{"filter":{"since":"2027-03-31T12:00:00Z","until":"2027-03-31T12:00:00Z"}}`, "filter.until"},
 	}
 	for name, c := range cases {

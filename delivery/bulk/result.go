@@ -73,6 +73,17 @@ func Left(id string, c Code) Result {
 	return Result{ID: id, Status: Skipped, Code: c}
 }
 
+// consent returns which mails are meant that somebody may get twice: those that
+// were sent if the filter names their state, those of unknown fate if it names
+// their class. A broad filter is about what has failed, and nobody who writes one
+// has looked into the mail server's log for each mail; who names a mail may have.
+func (q Request) consent() delivery.Consent {
+	return delivery.Consent{
+		Sent:    q.Filter.State == delivery.Success,
+		Unknown: q.Filter.Class == delivery.Unknown || len(q.MessageIDs) > 0,
+	}
+}
+
 // Judge decides about a document that is meant, or was when its page was written
 // ahead. Where a change is to be made, change reports it, and the result is what
 // has come of the document once it is made.
@@ -81,12 +92,12 @@ func (o Operation) Judge(d Document, now time.Time) (c delivery.Change, r Result
 	switch {
 	case record.RetryOperation == o.ID:
 		return c, Result{ID: d.ID, Status: Moved}, false
-	case o.since(d.Fields):
+	case o.since(d.Fields, now):
 		return c, Left(d.ID, AttemptedSince), false
 	case len(o.Request.MessageIDs) == 0 && !o.Request.Filter.Matches(d):
 		return c, Left(d.ID, Changed), false
 	}
-	c, err := record.Retried(o.ID, o.Request.Filter.State == delivery.Success, now)
+	c, err := record.Retried(o.ID, o.Request.consent(), now)
 	if refusal, refused := errors.AsType[*delivery.Refusal](err); refused {
 		return c, Left(d.ID, refusal.Code), false
 	}

@@ -51,7 +51,7 @@ type Options struct {
 	// has been opened (receipts.open), the recipients being all of its envelope; ""
 	// if there can be none. Nil means that there is no URL that the world reaches
 	// (API_PUBLIC_URL): a document that wants one fails.
-	Pixel func(document string, recipients []string) string
+	Pixel func(document, messageID string, recipients []string) string
 }
 
 // Storage says how gs:// attachments are read.
@@ -181,7 +181,7 @@ func (c *Composer) Compose(ctx context.Context, doc delivery.Document, claim Cla
 	if err := c.checkDomains(to); err != nil {
 		return Mail{}, err
 	}
-	if content.HTML, err = c.withPixel(content.HTML, doc, to); err != nil {
+	if content.HTML, err = c.withPixel(content.HTML, doc, h.messageID, to); err != nil {
 		return Mail{}, err
 	}
 	message, err := c.message(ctx, h, content, claim)

@@ -31,7 +31,7 @@ func (h *header) notified(doc delivery.Document, custom []delivery.Header) []mai
 // withPixel returns the HTML with the picture at its end that tells of its opening,
 // if the document wants that. A mail without HTML has no place for one. Text and AMP
 // stay as they are: neither can tell.
-func (c *Composer) withPixel(body string, doc delivery.Document, to []string) (string, error) {
+func (c *Composer) withPixel(body string, doc delivery.Document, messageID string, to []string) (string, error) {
 	if !doc.Receipts.Open || body == "" {
 		return body, nil
 	}
@@ -39,7 +39,7 @@ func (c *Composer) withPixel(body string, doc delivery.Document, to []string) (s
 		return "", refuse(delivery.PhaseCompose, "receipts.open needs API_PUBLIC_URL and API_ACCESS_KEYS, of which one is not set",
 			"A mail tells of its opening by a picture that the reader's program loads from this service. Set both, or leave receipts.open out; then set delivery.state to RETRY.")
 	}
-	url := c.options.Pixel(doc.ID, to)
+	url := c.options.Pixel(doc.ID, messageID, to)
 	if url == "" {
 		return "", refuse(delivery.PhaseCompose, "receipts.open is not possible for this document: its ID can't be in a URL",
 			"The picture's URL names the document and its recipient, and they are too long. Leave receipts.open out; then set delivery.state to RETRY.")

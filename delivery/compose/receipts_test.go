@@ -23,7 +23,7 @@ func asking(change func(*delivery.Document)) delivery.Document {
 
 // pixelled composes for a world that is reached at https://mail.test.
 func pixelled(templates Templates) *Composer {
-	return New(Options{Pixel: func(document string, recipients []string) string {
+	return New(Options{Pixel: func(document, _ string, recipients []string) string {
 		return fmt.Sprintf("https://mail.test/%s?n=%d&to=%s", document, len(recipients), recipients[0])
 	}}, nil, templates)
 }
@@ -64,7 +64,7 @@ func TestPixelIsAtTheEndOfTheHTML(t *testing.T) {
 		"a page that ends here": {"Hi</body", "Hi" + img + "</body"},
 		"one character":         {"<", "<" + img},
 	} {
-		got, err := pixelled(nil).withPixel(c.html, asking(func(*delivery.Document) {}), []string{"ada@rcpt.test"})
+		got, err := pixelled(nil).withPixel(c.html, asking(func(*delivery.Document) {}), "<m@x.test>", []string{"ada@rcpt.test"})
 		if err != nil || got != c.want {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
@@ -109,7 +109,7 @@ func TestPixelThatCanNotBeRefusesTheMail(t *testing.T) {
 	if f := mustFail(t, New(Options{}, nil, nil), asking(func(*delivery.Document) {})); !strings.Contains(f.Message, "receipts.open needs API_PUBLIC_URL and API_ACCESS_KEYS") {
 		t.Error(f.Message)
 	}
-	none := New(Options{Pixel: func(string, []string) string { return "" }}, nil, nil)
+	none := New(Options{Pixel: func(string, string, []string) string { return "" }}, nil, nil)
 	if f := mustFail(t, none, asking(func(*delivery.Document) {})); !strings.Contains(f.Message, "receipts.open is not possible") {
 		t.Error(f.Message)
 	}
@@ -128,7 +128,7 @@ func TestReceiptsAreAllowedWithTemplateOnly(t *testing.T) {
 	html := "<p>Rendered</p>"
 	c := New(Options{
 		TemplateOnly: true, DefaultFrom: "us@sender.test",
-		Pixel: func(string, []string) string { return "https://mail.test/o" },
+		Pixel: func(string, string, []string) string { return "https://mail.test/o" },
 	}, nil, templateFunc(func(string, delivery.Fields) (render.Rendered, error) { return render.Rendered{HTML: &html}, nil }))
 	m, _ := mustCompose(t, c, delivery.Document{
 		ID: "m1", To: []string{"ada@rcpt.test"}, Template: &delivery.Template{Name: "t"}, Receipts: delivery.Receipts{Open: true, Read: true},

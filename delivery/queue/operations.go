@@ -202,7 +202,7 @@ func (q *Queue) Retryable(ctx context.Context, state delivery.State, after strin
 func (q *Queue) Documents(ctx context.Context, ids []string, found func(ctx context.Context, s delivery.Snapshot, added time.Time) error) error {
 	request := &pb.BatchGetDocumentsRequest{Database: q.database, Mask: &pb.DocumentMask{FieldPaths: retried()}}
 	for _, id := range ids {
-		if validID(id) {
+		if isID(id) {
 			request.Documents = append(request.Documents, q.mail.name(id))
 		}
 	}

@@ -31,7 +31,7 @@ func (q *Queue) receipts(id string) collection {
 // tried once and given up after ten seconds: somebody waits. Whether there is such a
 // mail it does not ask.
 func (q *Queue) AddReceipt(ctx context.Context, mail, id string, f delivery.Fields) error {
-	if !validID(mail) || !validID(id) {
+	if !isID(mail) || !validID(id) {
 		return fmt.Errorf("add receipt: %w", delivery.ErrGone)
 	}
 	fields, err := encodeFields(f, q.database)
@@ -56,7 +56,7 @@ func (q *Queue) AddReceipt(ctx context.Context, mail, id string, f delivery.Fiel
 // more. It is billed one read for each that there is up to the last it returns, and
 // one for the next; one at least. It needs no index but the automatic ones.
 func (q *Queue) Receipts(ctx context.Context, mail string, skip, limit int) (list []delivery.Fields, more bool, err error) {
-	if !validID(mail) {
+	if !isID(mail) {
 		return nil, false, delivery.ErrGone
 	}
 	receipts := q.receipts(mail)

@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"math/bits"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -254,6 +255,12 @@ func validID(id string) bool {
 	}
 	return !reservedID(id)
 }
+
+// numericID is what IDs of documents are like that came from Datastore.
+var numericID = regexp.MustCompile(`^__id-?[0-9]+__$`)
+
+// isID reports whether a document may be called so that is there already.
+func isID(id string) bool { return validID(id) || numericID.MatchString(id) }
 
 // reservedID reports whether an ID is one of Firestore's own. As IDs of
 // documents there are only numeric ones among them, __id7__, which a database

@@ -17,7 +17,7 @@ import (
 // name that can't be one, which costs nothing. It costs one read, is asked once,
 // and gives up after ten seconds.
 func (q *Queue) Status(ctx context.Context, id string) (delivery.Snapshot, time.Time, error) {
-	if !validID(id) {
+	if !isID(id) {
 		return delivery.Snapshot{}, time.Time{}, delivery.ErrGone
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

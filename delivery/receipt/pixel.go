@@ -27,10 +27,10 @@ func NewPixels(base string, access [][]byte) (*Pixels, error) {
 	return p, nil
 }
 
-// URL returns the URL of the pixel of a mail; "" if the document's ID is none. Only
-// a mail to a single recipient says in it whose it is.
-func (p *Pixels) URL(document string, recipients []string) string {
-	t := Token{Document: document}
+// URL returns the URL of the pixel of a document's mail with a Message-ID; "" if the
+// document's ID is none. Only a mail to a single recipient says in it whose it is.
+func (p *Pixels) URL(document, messageID string, recipients []string) string {
+	t := Token{Document: document, MessageID: messageID}
 	if len(recipients) == 1 {
 		t.Recipient = recipients[0]
 	}

@@ -32,9 +32,10 @@ const (
 )
 
 // ID returns the receipt's document ID: the same for each of a kind from the same
-// recipient, so that of several the first counts. It is of 32 characters.
+// recipient about the same message, so that of several the first counts. It is of 32
+// characters.
 func (r Receipt) ID() string {
-	sum := sha256.Sum256([]byte(string(r.Kind) + "\x00" + r.Recipient))
+	sum := sha256.Sum256([]byte(string(r.Kind) + "\x00" + r.Recipient + "\x00" + r.MessageID))
 	return hex.EncodeToString(sum[:16])
 }
 

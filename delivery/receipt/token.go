@@ -15,14 +15,15 @@ import (
 // Token says whose pixel a URL is.
 type Token struct {
 	Document  string // ID of the mail document; never empty
+	MessageID string // of the mail, in angle brackets: a document that is sent again has another
 	Recipient string // the mail's only one; "" if it has several: all get the same message
 }
 
 const (
-	maxDocument  = 1500 // bytes of a document's ID (Firestore's limit)
-	maxRecipient = 998  // bytes of an address, more than a line of SMTP holds
-	tagSize      = 16   // bytes of the MAC that are kept (RFC 2104 §5)
-	maxToken     = (tagSize + binary.MaxVarintLen16 + maxDocument + maxRecipient + 2) * 4 / 3
+	maxDocument = 1500 // bytes of a document's ID (Firestore's limit)
+	maxText     = 998  // bytes of an address or a Message-ID, more than a line of SMTP holds
+	tagSize     = 16   // bytes of the MAC that are kept (RFC 2104 §5)
+	maxToken    = (tagSize + 2*binary.MaxVarintLen16 + maxDocument + 2*maxText + 2) * 4 / 3
 )
 
 // purpose keeps a pixel's key apart from all others derived of an access key.
@@ -58,11 +59,12 @@ func (Key) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 // The same token is always the same text. One without a document, or larger than a
 // document's ID and an address can be, has none: "".
 func Sign(k Key, t Token) string {
-	if t.Document == "" || len(t.Document) > maxDocument || len(t.Recipient) > maxRecipient {
+	if t.Document == "" || len(t.Document) > maxDocument || len(t.MessageID) > maxText || len(t.Recipient) > maxText {
 		return ""
 	}
-	text := binary.AppendUvarint(nil, uint64(len(t.Document)))
-	text = append(append(text, t.Document...), t.Recipient...)
+	text := append(binary.AppendUvarint(nil, uint64(len(t.Document))), t.Document...)
+	text = append(binary.AppendUvarint(text, uint64(len(t.MessageID))), t.MessageID...)
+	text = append(text, t.Recipient...)
 	tag := k.tag(text)
 	return base64.RawURLEncoding.EncodeToString(append(tag, k.crypt(tag, text)...))
 }
@@ -84,12 +86,25 @@ func Verify(keys []Key, s string) (Token, bool) {
 			found = text
 		}
 	}
-	length, n := binary.Uvarint(found)
-	if n <= 0 || length == 0 || length > uint64(len(found)-n) {
+	document, rest, ok := cutText(found)
+	if !ok || document == "" {
 		return Token{}, false
 	}
-	id := found[n:][:length]
-	return Token{Document: string(id), Recipient: string(found[n+len(id):])}, true
+	message, rest, ok := cutText(rest)
+	if !ok {
+		return Token{}, false
+	}
+	return Token{Document: document, MessageID: message, Recipient: string(rest)}, true
+}
+
+// cutText returns the text that b begins with, after its length, and what follows.
+func cutText(b []byte) (text string, rest []byte, ok bool) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return "", nil, false
+	}
+	b = b[n:]
+	return string(b[:length]), b[length:], true
 }
 
 func (k Key) tag(text []byte) []byte {

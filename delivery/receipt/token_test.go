@@ -22,10 +22,11 @@ func keyOf(t testing.TB, secret string) Key {
 func TestTokensComeBackAsTheyWere(t *testing.T) {
 	k := keyOf(t, "0123456789abcdef0123456789abcdef")
 	for _, want := range []Token{
-		{"m1", "ada@rcpt.test"},
-		{"m1", ""},
-		{"straße/\x00\xff?#", "jöe@bär.test"},
-		{strings.Repeat("€", 500), strings.Repeat("a", maxRecipient)},
+		{"m1", "<x@y.test>", "ada@rcpt.test"},
+		{"m1", "<x@y.test>", ""},
+		{"m1", "", "ada@rcpt.test"},
+		{"straße/\x00\xff?#", "x y", "jöe@bär.test"},
+		{strings.Repeat("€", 500), strings.Repeat("m", maxText), strings.Repeat("a", maxText)},
 	} {
 		s := Sign(k, want)
 		got, ok := Verify([]Key{keyOf(t, "another"), k}, s)
@@ -43,7 +44,7 @@ func TestTokensComeBackAsTheyWere(t *testing.T) {
 
 // The URL is seen by whoever keeps a log on the way.
 func TestTokenTellsNobodyWhoReads(t *testing.T) {
-	raw, err := base64.RawURLEncoding.DecodeString(Sign(keyOf(t, "k"), Token{"m1", "ada@rcpt.test"}))
+	raw, err := base64.RawURLEncoding.DecodeString(Sign(keyOf(t, "k"), Token{"m1", "<x@y.test>", "ada@rcpt.test"}))
 	if err != nil || strings.Contains(string(raw), "ada") || strings.Contains(string(raw), "m1") {
 		t.Errorf("%q, %v", raw, err)
 	}
@@ -51,7 +52,7 @@ func TestTokenTellsNobodyWhoReads(t *testing.T) {
 
 func TestAnythingElseIsNoToken(t *testing.T) {
 	k := keyOf(t, "k")
-	s := Sign(k, Token{"m1", "ada@rcpt.test"})
+	s := Sign(k, Token{"m1", "<x@y.test>", "ada@rcpt.test"})
 	if _, ok := Verify([]Key{keyOf(t, "K")}, s); ok {
 		t.Error("made with another key")
 	}
@@ -74,7 +75,7 @@ func TestAnythingElseIsNoToken(t *testing.T) {
 			t.Errorf("%.60q", other)
 		}
 	}
-	for _, none := range []Token{{}, {"", "a@b.c"}, {strings.Repeat("m", 1501), ""}, {"m", strings.Repeat("a", maxRecipient+1)}} {
+	for _, none := range []Token{{}, {"", "", "a@b.c"}, {strings.Repeat("m", 1501), "", ""}, {"m", "", strings.Repeat("a", maxText+1)}, {"m", strings.Repeat("a", maxText+1), ""}} {
 		if got := Sign(k, none); got != "" {
 			t.Errorf("%.40q: %q", none, got)
 		}
@@ -82,11 +83,11 @@ func TestAnythingElseIsNoToken(t *testing.T) {
 }
 
 func FuzzVerify(f *testing.F) {
-	f.Add("m1", "ada@rcpt.test", "")
-	f.Fuzz(func(t *testing.T, document, recipient, foreign string) {
+	f.Add("m1", "<x@y.test>", "ada@rcpt.test", "")
+	f.Fuzz(func(t *testing.T, document, message, recipient, foreign string) {
 		k := keyOf(t, "k")
-		if s := Sign(k, Token{document, recipient}); s != "" {
-			if got, ok := Verify([]Key{k}, s); !ok || got != (Token{document, recipient}) {
+		if s := Sign(k, Token{document, message, recipient}); s != "" {
+			if got, ok := Verify([]Key{k}, s); !ok || got != (Token{document, message, recipient}) {
 				t.Errorf("%q, %q: %+v", document, recipient, got)
 			}
 		}
@@ -117,19 +118,19 @@ func TestPixelNamesTheOnlyRecipient(t *testing.T) {
 		to   []string
 		want string
 	}{{[]string{"a@b.c"}, "a@b.c"}, {[]string{"a@b.c", "d@e.f"}, ""}} {
-		s := old.URL("m1", c.to)
+		s := old.URL("m1", "<x@y.test>", c.to)
 		token, ok := strings.CutPrefix(strings.TrimSuffix(s, ".gif"), "https://mail.test/o/")
 		if !ok || !strings.HasSuffix(s, ".gif") {
 			t.Fatal(s)
 		}
-		if got, ok := both.Verify(token); !ok || got != (Token{"m1", c.want}) {
+		if got, ok := both.Verify(token); !ok || got != (Token{"m1", "<x@y.test>", c.want}) {
 			t.Errorf("%v: %+v, %v", c.to, got, ok)
 		}
 	}
-	if got, ok := old.Verify(Sign(both.keys[0], Token{"m1", ""})); ok {
+	if got, ok := old.Verify(Sign(both.keys[0], Token{"m1", "", ""})); ok {
 		t.Errorf("a token of a key that is not configured: %+v", got)
 	}
-	if got := old.URL("", nil); got != "" {
+	if got := old.URL("", "", nil); got != "" {
 		t.Error(got)
 	}
 	if _, err := NewPixels("https://mail.test", nil); err == nil {
@@ -153,14 +154,18 @@ func TestReceiptsAreStoredAsTheyAre(t *testing.T) {
 	}
 }
 
-// A second receipt of a kind from the same recipient is the first, any other is not.
-func TestReceiptIDTellsKindAndRecipient(t *testing.T) {
-	first := Receipt{Kind: MDN, Recipient: "ada@rcpt.test", ReadOn: time.Unix(1, 0)}
+// A second receipt of a kind from the same recipient about a message is the first,
+// any other is not.
+func TestReceiptIDTellsKindRecipientAndMessage(t *testing.T) {
+	first := Receipt{Kind: MDN, Recipient: "ada@rcpt.test", ReadOn: time.Unix(1, 0), MessageID: "<a@b>"}
 	again := Receipt{Kind: MDN, Recipient: "ada@rcpt.test", ReadOn: time.Unix(2, 0), MessageID: "<a@b>"}
 	if first.ID() != again.ID() || len(first.ID()) != 32 {
 		t.Errorf("%s, %s", first.ID(), again.ID())
 	}
-	for _, other := range []Receipt{{Kind: Open, Recipient: "ada@rcpt.test"}, {Kind: MDN, Recipient: "bob@rcpt.test"}, {Kind: MDN}} {
+	for _, other := range []Receipt{
+		{Kind: Open, Recipient: "ada@rcpt.test", MessageID: "<a@b>"}, {Kind: MDN, Recipient: "bob@rcpt.test", MessageID: "<a@b>"},
+		{Kind: MDN, MessageID: "<a@b>"}, {Kind: MDN, Recipient: "ada@rcpt.test", MessageID: "<c@b>"},
+	} {
 		if other.ID() == first.ID() {
 			t.Errorf("%+v has the same ID", other)
 		}

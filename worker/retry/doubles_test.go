@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -348,6 +349,12 @@ func begin(t *testing.T, s *store, name string, room func() int, broken *view) *
 }
 
 func roomFor(n int) func() int { return func() int { return n } }
+
+// narrow returns a room for one document and for four by turns.
+func narrow() func() int {
+	var n atomic.Int64
+	return func() int { return int(1 + 3*((n.Add(1)+1)%2)) }
+}
 
 func request(t *testing.T, body string) bulk.Request {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -57,8 +58,8 @@ type Options struct {
 	// Instance is its ID, unique among those on the collection.
 	Instance string
 	// Room returns how many documents may be moved now so that mails that come in
-	// don't wait for them; 0 means to ask again later. It is called on one
-	// goroutine.
+	// don't wait for them; 0 means to ask again later. It is not called by several
+	// goroutines at a time.
 	Room func() int
 }
 
@@ -68,12 +69,21 @@ type Runner struct {
 	operations Operations
 	mails      Mails
 	log        zerolog.Logger
-	wake       chan struct{} // holds one when an operation was accepted here
+	wake       chan struct{} // holds one when there may be something to work
+	turn       chan struct{} // holds one while an operation moves documents
+	working    sync.WaitGroup
+
+	mu      sync.Mutex
+	inHand  map[string]bool // operations, by their IDs
+	skipped bool            // one was found while there were enough in hand
 }
 
 // New returns a runner. Run it once.
 func New(o Options, operations Operations, mails Mails, log zerolog.Logger) *Runner {
-	return &Runner{options: o, operations: operations, mails: mails, log: log, wake: make(chan struct{}, 1)}
+	return &Runner{
+		options: o, operations: operations, mails: mails, log: log,
+		wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), inHand: map[string]bool{},
+	}
 }
 
 const (
@@ -81,6 +91,8 @@ const (
 	soon       = time.Second      // after a look that has failed
 	acceptTime = 10 * time.Second // for accepting an operation
 	goodbye    = 2 * time.Second  // for leaving an operation to another
+
+	maxInHand = 8 // operations worked at a time
 )
 
 // Accept puts down an operation for a request, for this instance or another to
@@ -105,7 +117,7 @@ func (r *Runner) Accept(ctx context.Context, q bulk.Request) (id string, err err
 	return id, nil
 }
 
-// Wake has Run look for operations now, or once it is done with those it has.
+// Wake has Run look for operations now.
 func (r *Runner) Wake() {
 	select {
 	case r.wake <- struct{}{}:
@@ -113,9 +125,12 @@ func (r *Runner) Wake() {
 	}
 }
 
-// Run works operations until ctx ends, one after the other. What it has in hand
-// then it leaves to others, and returns nil.
+// Run works operations until ctx ends, a few at a time: those that move documents
+// take turns, page by page, so that a short one need not wait for a long one, and
+// those that only count never wait. What it has in hand at the end it leaves to
+// others, and returns nil.
 func (r *Runner) Run(ctx context.Context) error {
+	defer r.working.Wait()
 	failures := backoff.NewExponentialBackOff()
 	failures.InitialInterval, failures.MaxInterval = soon, look
 	for ctx.Err() == nil {
@@ -131,7 +146,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// round works all operations that nobody else has.
+// round begins to work all operations that nobody has.
 func (r *Runner) round(ctx context.Context) error {
 	var open []bulk.Operation
 	err := r.operations.OpenOperations(ctx, func(_ context.Context, s delivery.Snapshot) error {
@@ -143,10 +158,38 @@ func (r *Runner) round(ctx context.Context) error {
 	}
 	for _, o := range open {
 		if ctx.Err() == nil && !r.mails.Now().Before(o.Lease.Expires) {
-			r.work(ctx, o.ID)
+			r.begin(ctx, o.ID)
 		}
 	}
 	return nil
+}
+
+// begin works an operation meanwhile, if it is not in hand, and not too many are.
+func (r *Runner) begin(ctx context.Context, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.inHand[id]:
+	case len(r.inHand) == maxInHand:
+		r.skipped = true
+	default:
+		r.inHand[id] = true
+		r.working.Go(func() {
+			r.work(ctx, id)
+			r.end(id)
+		})
+	}
+}
+
+// end lets go of an operation, and has Run look for those that it had no room for.
+func (r *Runner) end(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.inHand, id)
+	if r.skipped {
+		r.skipped = false
+		r.Wake()
+	}
 }
 
 // work works one operation as far as it comes.
@@ -156,6 +199,7 @@ func (r *Runner) work(ctx context.Context, id string) {
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, delivery.ErrGone) {
 			log.Warn().Err(err).Msg("bulk retry can't be read, trying again later")
+			await(ctx, nil, soon) // others may be waiting for it to be let go of
 		}
 		return
 	}

@@ -15,12 +15,15 @@ import (
 
 const (
 	maxPage = 100              // documents of a page
+	rooms   = 8                // pages are for so many times as many documents as there is room for: each costs two writes
 	atOnce  = 16               // of them changed at a time: they share the batches of writes
 	margin  = 10 * time.Second // of a lease, before whose end nothing is done any more
 )
 
-// How long to wait until Room is asked again.
+// How long to wait until Room is asked again: after some were moved, until they
+// have come to hand, and where there was none.
 const (
+	rest    = 50 * time.Millisecond
 	minWait = 200 * time.Millisecond
 	maxWait = time.Second
 )
@@ -95,37 +98,64 @@ func (t *task) pages(ctx context.Context) error {
 		}
 	}
 	for {
-		n, err := t.room(ctx)
-		if err != nil {
-			return err
-		}
-		page := t.filtered
-		if len(t.o.Request.MessageIDs) > 0 {
-			page = t.named
-		}
-		if last, err := page(ctx, n); last || err != nil {
+		if last, err := t.next(ctx); last || err != nil {
 			return err
 		}
 	}
 }
 
-// room returns how many documents the next page may have, once it is any.
-func (t *task) room(ctx context.Context) (int, error) {
+// next works a page once there is room for some of its documents.
+func (t *task) next(ctx context.Context) (last bool, err error) {
+	n, over, err := t.room(ctx)
+	if err != nil {
+		return false, err
+	}
+	over() // it is asked for again when they are moved
+	n = min(rooms*n, maxPage)
+	if len(t.o.Request.MessageIDs) > 0 {
+		return t.named(ctx, n)
+	}
+	return t.filtered(ctx, n)
+}
+
+// room returns how many documents may be moved, once it is any and this operation's
+// turn, and what to call when they are. A dry run, which moves none, needs neither.
+func (t *task) room(ctx context.Context) (n int, over func(), err error) {
 	for wait := minWait; ; wait = min(2*wait, maxWait) {
 		if err := t.renewed(ctx); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		if t.o.Request.DryRun {
-			return maxPage, nil
+			return maxPage, func() {}, nil
 		}
-		if n := t.options.Room(); n > 0 {
-			return min(n, maxPage), nil
+		if t.takeTurn(ctx, maxWait) {
+			if n := t.options.Room(); n > 0 {
+				return min(n, maxPage), t.endTurn, nil
+			}
+			t.endTurn()
+			await(ctx, nil, wait)
 		}
-		if await(ctx, nil, wait); ctx.Err() != nil {
-			return 0, ctx.Err()
+		if ctx.Err() != nil {
+			return 0, nil, ctx.Err()
 		}
 	}
 }
+
+// takeTurn waits until no other operation moves documents, and reports whether
+// that is so within some time. Those who wait have their turns in order.
+func (t *task) takeTurn(ctx context.Context, longest time.Duration) bool {
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	select {
+	case t.turn <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (t *task) endTurn() { <-t.turn }
 
 // named works a page of up to n documents that the request names.
 func (t *task) named(ctx context.Context, n int) (last bool, err error) {
@@ -145,7 +175,7 @@ func (t *task) filtered(ctx context.Context, n int) (last bool, err error) {
 		p, documents = bulk.Page{}, map[string]bulk.Document{}
 		return t.mails.Retryable(ctx, t.o.Request.Filter.State, t.o.Cursor, limit, func(_ context.Context, s delivery.Snapshot, added time.Time) error {
 			p.Seen, p.End = p.Seen+1, s.ID
-			if d := (bulk.Document{Snapshot: s, Added: added}); t.o.Wants(d) {
+			if d := (bulk.Document{Snapshot: s, Added: added}); t.o.Wants(d, t.mails.Now()) {
 				p.IDs, documents[s.ID] = append(p.IDs, s.ID), d
 			}
 			if len(p.IDs) == n {
@@ -190,9 +220,30 @@ func (t *task) done(ctx context.Context, p bulk.Page, documents map[string]bulk.
 	return t.put(ctx, t.o.After(p, results, t.mails.Now()))
 }
 
-// settle returns what comes of the documents with some IDs, in their order. After
-// an error some of them may have been moved.
+// settle returns what comes of the documents with some IDs, in their order, as
+// there is room for them. After an error some of them may have been moved.
 func (t *task) settle(ctx context.Context, ids []string, documents map[string]bulk.Document) ([]bulk.Result, error) {
+	results := make([]bulk.Result, 0, len(ids))
+	for len(ids) > 0 {
+		n, over, err := t.room(ctx)
+		if err != nil {
+			return nil, err
+		}
+		n = min(n, len(ids))
+		some, err := t.settleSome(ctx, ids[:n], documents)
+		over()
+		if err != nil {
+			return nil, fmt.Errorf("move documents: %w", err)
+		}
+		if ids, results = ids[n:], append(results, some...); !t.o.Request.DryRun {
+			await(ctx, nil, rest)
+		}
+	}
+	return results, nil
+}
+
+// settleSome returns what comes of documents that there is room for.
+func (t *task) settleSome(ctx context.Context, ids []string, documents map[string]bulk.Document) ([]bulk.Result, error) {
 	ctx, cancel := t.leased(ctx)
 	defer cancel()
 	group, working := errgroup.WithContext(ctx)
@@ -209,10 +260,7 @@ func (t *task) settle(ctx context.Context, ids []string, documents map[string]bu
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("move documents: %w", err)
-	}
-	return results, nil
+	return results, group.Wait()
 }
 
 // move moves one document, if it is to be moved as it is.

@@ -29,13 +29,7 @@ type Options struct {
 	Fresh   time.Duration // how long an answer of Firestore's counts
 	Metrics http.Handler
 	Events  http.Handler // takes POST /events; nil if events are not a source
-	API     API          // nil if it is off
-}
-
-// API answers the requests that it says are its own; api.API is one.
-type API interface {
-	http.Handler
-	Serves(r *http.Request) bool
+	API     http.Handler // answers what is asked for elsewhere; nil for 404
 }
 
 // Handler answers
@@ -46,12 +40,15 @@ type API interface {
 //	GET /metrics   what Metrics serves
 //	/events        what Events serves; see [Events]
 //
-// and what the API serves, which comes first: http.ServeMux would redirect paths
-// that begin with two slashes, and callers have signed what they sent.
+// and leaves all else to the API, as it was sent: http.ServeMux would redirect paths
+// that begin with two slashes, and callers have signed them.
 //
 // A mail server in trouble does not make a worker unready: restarting it would
 // not help.
 func Handler(o Options) http.Handler {
+	if o.API == nil {
+		o.API = http.NotFoundHandler()
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]bool{"alive": true})
@@ -72,11 +69,12 @@ func Handler(o Options) http.Handler {
 		// The server reads a body that nobody wants before it answers: without an end, if
 		// the body has none. Who takes long lifts the deadline.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
-		if o.API != nil && o.API.Serves(r) {
+		switch r.URL.Path {
+		case "/healthz", "/readyz", "/metrics", "/events":
+			mux.ServeHTTP(w, r)
+		default:
 			o.API.ServeHTTP(w, r)
-			return
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 

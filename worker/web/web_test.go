@@ -64,3 +64,21 @@ func TestABodyThatNobodyWantsHasADeadline(t *testing.T) {
 		}
 	})
 }
+
+// Clients sign what they send, and don't sign again where they are redirected to.
+func TestNothingIsRedirected(t *testing.T) {
+	paths := []string{"//phoneNumbers/operations/m1", "/operations//m1", "/x/../operations/m1", "//healthz", "/./readyz", "/metrics/"}
+	o := Options{Status: func() Status { return Status{} }, Metrics: http.NotFoundHandler()}
+	for range 2 {
+		for _, path := range paths {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.URL.Path = path
+			w := httptest.NewRecorder()
+			Handler(o).ServeHTTP(w, r)
+			if want := map[bool]int{false: http.StatusNotFound, true: http.StatusTeapot}[o.API != nil]; w.Code != want {
+				t.Errorf("%s: %d, want %d", path, w.Code, want)
+			}
+		}
+		o.API = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	}
+}

@@ -22,8 +22,8 @@ const hashHeader = "x-ms-content-sha256"
 // What anybody may send is hashed several times.
 const maxHost = 253 + len(":65535")
 
-// Signed returns the caller of a signed request. Body is all of the body, as it
-// came. Signed are the method, the request's target as it came (r.RequestURI, by
+// Signed returns the caller of a signed request. Its body may be believed only if it
+// is [Whole]. Signed are the method, the request's target as it came (r.RequestURI, by
 // which the caller has to route), date, host and the body's hash:
 //
 //	Authorization: HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=<base64>
@@ -36,21 +36,7 @@ const maxHost = 253 + len(":65535")
 // from what they send; [targets] and [hosts] say how.
 //
 // The error is a [*Denied].
-func (k *Keys) Signed(r *http.Request, body []byte, now time.Time) (Caller, error) {
-	caller, err := k.Unread(r, now)
-	if err != nil {
-		return Caller{}, err
-	}
-	sum := sha256.Sum256(body)
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get(hashHeader)), []byte(base64.StdEncoding.EncodeToString(sum[:]))) == 0 {
-		return Caller{}, denied("the header %s is not the base64 of the SHA-256 of the body", hashHeader)
-	}
-	return caller, nil
-}
-
-// Unread returns the caller of a signed request whose body is not looked at, as
-// one that is too large is not: nothing in it may be believed.
-func (k *Keys) Unread(r *http.Request, now time.Time) (Caller, error) {
+func (k *Keys) Signed(r *http.Request, now time.Time) (Caller, error) {
 	dateHeader, signature, err := authorization(r.Header)
 	if err != nil {
 		return Caller{}, err
@@ -84,6 +70,16 @@ func (k *Keys) Unread(r *http.Request, now time.Time) (Caller, error) {
 		return Caller{}, denied("the signature does not match: sign method, path with query, %s, host and %s with a key of this server", dateHeader, hashHeader)
 	}
 	return Caller{Key: found}, nil
+}
+
+// Whole returns nil if a body is the one that was signed with its request, as a
+// hash in the header. The error is a [*Denied].
+func Whole(r *http.Request, body []byte) error {
+	sum := sha256.Sum256(body)
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get(hashHeader)), []byte(base64.StdEncoding.EncodeToString(sum[:]))) == 0 {
+		return denied("the header %s is not the base64 of the SHA-256 of the body", hashHeader)
+	}
+	return nil
 }
 
 // signer returns the index of the key that a text was signed with, -1 for none. It

@@ -95,7 +95,7 @@ func TestKnownSignatures(t *testing.T) {
 			"Host": r[0], "x-ms-date": testDate, "x-ms-content-sha256": ofEmpty,
 			"Authorization": "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=" + signature,
 		}}
-		got, err := testKeys(t).Signed(w.request(t), nil, testNow)
+		got, err := whole(testKeys(t), w.request(t), nil, testNow)
 		if err != nil || !reflect.DeepEqual(got, Caller{Key: 1}) {
 			t.Errorf("%s: %+v, %v", r[1], got, err)
 		}
@@ -118,7 +118,7 @@ func TestTheClientsRequestsAreAccepted(t *testing.T) {
 	}
 	keys := testKeys(t)
 	for _, w := range corpus {
-		if got, err := keys.Signed(w.request(t), w.Body, testNow); err != nil || got.Key != 1 {
+		if got, err := whole(keys, w.request(t), w.Body, testNow); err != nil || got.Key != 1 {
 			t.Errorf("%s: %s %s of %s: %v", w.Client, w.Method, w.Target, w.Headers["host"], err)
 		}
 	}
@@ -167,11 +167,11 @@ func TestTamperedRequestsAreRefused(t *testing.T) {
 	} {
 		w := signed(t, "POST", "/emails:send?a=1&b=x+y", "mail.example.com:8080", `{"a":1}`)
 		r, body := w.request(t), w.Body
-		if _, err := testKeys(t).Signed(r, body, testNow); err != nil {
+		if _, err := whole(testKeys(t), r, body, testNow); err != nil {
 			t.Fatalf("untouched: %v", err)
 		}
 		c.change(r, &body)
-		got, err := testKeys(t).Signed(r, body, testNow)
+		got, err := whole(testKeys(t), r, body, testNow)
 		refused(t, name, got, err, c.want)
 	}
 }
@@ -179,15 +179,27 @@ func TestTamperedRequestsAreRefused(t *testing.T) {
 func TestSignatureHoldsThoughTheBodyIsNotRead(t *testing.T) {
 	w := signed(t, "POST", "/emails:send?a=1", "mail.example.com:8080", `{"a":1}`)
 	r := w.request(t)
-	if _, err := testKeys(t).Unread(r, testNow); err != nil {
+	if _, err := testKeys(t).Signed(r, testNow); err != nil {
 		t.Errorf("untouched: %v", err)
 	}
-	if _, err := testKeys(t).Signed(r, []byte("{"), testNow); err == nil {
+	if _, err := whole(testKeys(t), r, []byte("{"), testNow); err == nil {
 		t.Error("a body that was cut is taken for the whole")
 	}
 	r.Header.Set("x-ms-content-sha256", ofEmpty)
-	got, err := testKeys(t).Unread(r, testNow)
+	got, err := testKeys(t).Signed(r, testNow)
 	refused(t, "another hash", got, err, "the signature does not match")
+}
+
+// whole returns the caller of a request with a body.
+func whole(k *Keys, r *http.Request, body []byte, now time.Time) (Caller, error) {
+	caller, err := k.Signed(r, now)
+	if err == nil {
+		err = Whole(r, body)
+	}
+	if err != nil {
+		return Caller{}, err
+	}
+	return caller, nil
 }
 
 const prefix = "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature="
@@ -208,10 +220,10 @@ func TestAHeaderThatIsMissingOrTwiceIsNamed(t *testing.T) {
 	for _, name := range []string{"Authorization", "x-ms-date", "x-ms-content-sha256"} {
 		r := w.request(t)
 		r.Header.Add(name, r.Header.Get(name))
-		got, err := testKeys(t).Signed(r, nil, testNow)
+		got, err := whole(testKeys(t), r, nil, testNow)
 		refused(t, name, got, err, "the header "+name+" is there more than once")
 		r.Header.Del(name)
-		got, err = testKeys(t).Signed(r, nil, testNow)
+		got, err = whole(testKeys(t), r, nil, testNow)
 		refused(t, name, got, err, "the header "+name+" is missing")
 	}
 }
@@ -222,11 +234,11 @@ func TestTheHeaderDateMayBeSigned(t *testing.T) {
 	r := w.request(t)
 	r.Header.Set("Date", testDate)
 	r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "x-ms-date", "date", 1))
-	if _, err := testKeys(t).Signed(r, nil, testNow); err != nil {
+	if _, err := whole(testKeys(t), r, nil, testNow); err != nil {
 		t.Error(err)
 	}
 	r.Header.Set("Date", "Tue, 25 Oct 2022 03:21:28 GMT") // x-ms-date, which is right, is not what is signed
-	got, err := testKeys(t).Signed(r, nil, testNow)
+	got, err := whole(testKeys(t), r, nil, testNow)
 	refused(t, "another Date", got, err, "the signature does not match")
 }
 
@@ -241,7 +253,7 @@ func TestTheDateMayBeFiveMinutesOff(t *testing.T) {
 		"too early":  {testNow.Add(-Tolerance - 1), false},
 		"other zone": {testNow.In(time.FixedZone("", 7200)), true},
 	} {
-		got, err := testKeys(t).Signed(signed(t, "GET", "/", "h", "").request(t), nil, c.now)
+		got, err := whole(testKeys(t), signed(t, "GET", "/", "h", "").request(t), nil, c.now)
 		if c.ok && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -252,22 +264,22 @@ func TestTheDateMayBeFiveMinutesOff(t *testing.T) {
 	for _, date := range []string{"2022-10-25T03:21:27Z", "1666668087", "Tue, 25 Oct 2022 03:21:27 +0000", "now"} {
 		r := signed(t, "GET", "/", "h", "").request(t)
 		r.Header.Set("x-ms-date", date)
-		got, err := testKeys(t).Signed(r, nil, testNow)
+		got, err := whole(testKeys(t), r, nil, testNow)
 		refused(t, date, got, err, "the header x-ms-date is not a date")
 	}
 }
 
 func TestWhatIsHashedIsBounded(t *testing.T) {
 	r := signed(t, "GET", "/", strings.Repeat("h", maxHost), "").request(t)
-	if _, err := testKeys(t).Signed(r, nil, testNow); err != nil {
+	if _, err := whole(testKeys(t), r, nil, testNow); err != nil {
 		t.Errorf("the longest host: %v", err)
 	}
 	r = signed(t, "GET", "/", strings.Repeat("h", maxHost+1), "").request(t)
-	got, err := testKeys(t).Signed(r, nil, testNow)
+	got, err := whole(testKeys(t), r, nil, testNow)
 	refused(t, "a longer host", got, err, "the header Host is longer than 259 bytes")
 	r = signed(t, "GET", "/", "h", "").request(t)
 	r.Header.Set("x-ms-content-sha256", strings.Repeat("A", 1<<10))
-	got, err = testKeys(t).Unread(r, testNow)
+	got, err = testKeys(t).Signed(r, testNow)
 	refused(t, "a long hash", got, err, "the header x-ms-content-sha256 is not the base64 of a SHA-256")
 }
 
@@ -275,12 +287,12 @@ func TestAnyOfTheKeysWillDo(t *testing.T) {
 	r := signed(t, "GET", "/", "h", "").request(t)
 	right, wrong := decode(t, testKey), []byte("0123456789abcdef0123456789abcdeg")
 	for want, keys := range map[int][][]byte{0: {right, wrong}, 1: {wrong, right}, 2: {wrong, wrong, right, wrong}} {
-		if got, err := New(keys).Signed(r, nil, testNow); err != nil || got.Key != want {
+		if got, err := whole(New(keys), r, nil, testNow); err != nil || got.Key != want {
 			t.Errorf("%d: %+v, %v", want, got, err)
 		}
 	}
 	for name, keys := range map[string][][]byte{"none": nil, "an empty one": {{}}, "another": {wrong}, "part": {right[:31]}} {
-		got, err := New(keys).Signed(r, nil, testNow)
+		got, err := whole(New(keys), r, nil, testNow)
 		refused(t, name, got, err, "the signature does not match")
 	}
 }
@@ -289,7 +301,7 @@ func TestKeysAreCopiedAndNotShown(t *testing.T) {
 	key := decode(t, testKey)
 	k := New([][]byte{key})
 	key[0]++
-	if _, err := k.Signed(signed(t, "GET", "/", "h", "").request(t), nil, testNow); err != nil {
+	if _, err := whole(k, signed(t, "GET", "/", "h", "").request(t), nil, testNow); err != nil {
 		t.Error(err)
 	}
 	if shown := fmt.Sprintf("%v %+v %#v %s %x %d", k, k, k, k, k, *k); shown != strings.TrimSpace(strings.Repeat("[secret] ", 6)) {
@@ -337,7 +349,7 @@ func FuzzSigned(f *testing.F) {
 		r := &http.Request{Method: method, RequestURI: target, Host: host, Header: http.Header{
 			"Authorization": {authorization}, "X-Ms-Date": {date}, "X-Ms-Content-Sha256": {hash},
 		}}
-		_, err := keys.Signed(r, body, testNow)
+		_, err := whole(keys, r, body, testNow)
 		if _, denied := errors.AsType[*Denied](err); err != nil && !denied {
 			t.Fatalf("%T", err)
 		}
@@ -399,7 +411,7 @@ func FuzzTargets(f *testing.F) {
 				"Authorization": {prefix + sign(t, "GET\n"+signedAs+"\n"+testDate+";h;"+ofEmpty)},
 				"X-Ms-Date":     {testDate}, "X-Ms-Content-Sha256": {ofEmpty},
 			}}
-			if _, err := keys.Signed(r, nil, testNow); (err == nil) != want {
+			if _, err := whole(keys, r, nil, testNow); (err == nil) != want {
 				t.Errorf("%q, signed as %q: %v", target, signedAs, err)
 			}
 		}

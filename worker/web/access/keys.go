@@ -65,11 +65,11 @@ func one(h http.Header, name string) (string, error) {
 func credentials(h http.Header, scheme string) (string, error) {
 	value, err := one(h, "Authorization")
 	if err != nil {
-		return "", err
+		return "", denied("%v: send one of the scheme %s", err, scheme)
 	}
 	name, rest, found := strings.Cut(value, " ")
 	if !found || !strings.EqualFold(name, scheme) {
-		return "", denied("the header Authorization is not of the scheme %s", scheme)
+		return "", denied("the header Authorization is not of the scheme %s, which this is asked for with", scheme)
 	}
 	return rest, nil
 }

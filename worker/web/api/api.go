@@ -75,7 +75,9 @@ func New(o Options) *API {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	found, args := a.find(r)
 	if found == nil {
-		a.write(w, &route{}, reply{}, &problem{status: http.StatusNotFound, Code: "NotFound", Message: "there is nothing at this address"})
+		a.Count("none", a.write(w, &route{dialect: email}, reply{}, &problem{
+			status: http.StatusNotFound, Code: "NotFound", Message: "there is nothing at this address; deploy/openapi.yaml lists what there is",
+		}))
 		return
 	}
 	if found.public != nil {
@@ -106,7 +108,7 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request, found *route, args m
 	}
 	body, fault := a.body(w, r)
 	if fault == nil && found.scope == "" {
-		if _, err = a.Keys.Signed(r, body, now); err != nil {
+		if err = access.Whole(r, body); err != nil {
 			return nil, free, denied(found.dialect, err)
 		}
 	}
@@ -137,7 +139,7 @@ func (a *API) permit(found *route, r *http.Request, caller access.Caller, now ti
 	if r.Method != found.method {
 		return &problem{
 			status: http.StatusMethodNotAllowed, Code: "MethodNotAllowed", allow: found.method,
-			Message: "the method is not " + found.method,
+			Message: "this is asked for by " + found.method,
 		}
 	}
 	return nil
@@ -169,7 +171,7 @@ func (a *API) caller(found *route, r *http.Request, now time.Time) (access.Calle
 	if found.scope != "" {
 		return a.Keys.Bearer(r, now)
 	}
-	return a.Keys.Unread(r, now)
+	return a.Keys.Signed(r, now)
 }
 
 // discard throws a body away as it comes: who is cut off while it sends does not get
@@ -185,7 +187,7 @@ func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, tooLarge(MaxBody, "a document of Firestore's holds 1 MiB: send links to large files")
+		return nil, tooLarge(MaxBody, "a mail has to fit into a document of Firestore's, of 1 MiB: send links to large files")
 	}
 	if err != nil {
 		return nil, &problem{status: http.StatusRequestTimeout, Code: "RequestTimeout", Message: "the body did not arrive in full"}

@@ -31,12 +31,15 @@ func (a *API) takeMDN(ctx context.Context, c *call) (reply, error) {
 		return reply{}, err
 	}
 	mails, err := a.Receipts.ByMessageID(ctx, n.OriginalMessageID)
-	if err != nil {
+	if err != nil && !errors.Is(err, delivery.ErrGone) {
 		return reply{}, err
 	}
 	mail, address, ok := reader(mails, n)
 	if !ok {
-		return reply{}, delivery.ErrGone
+		return reply{}, &problem{
+			status: http.StatusNotFound, Code: "NotFound", Target: "Original-Message-ID",
+			Message: "no mail with this Message-ID was sent to this recipient, or it was sent again since, with another",
+		}
 	}
 	r := receipt.Receipt{
 		Kind: receipt.MDN, Recipient: address, MessageID: n.OriginalMessageID,

@@ -82,7 +82,7 @@ func (a *API) opened(ctx context.Context, name string, token receipt.Token) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()
-	r := receipt.Receipt{Kind: receipt.Open, Recipient: token.Recipient, ReadOn: a.Mails.Now()}
+	r := receipt.Receipt{Kind: receipt.Open, Recipient: token.Recipient, MessageID: token.MessageID, ReadOn: a.Mails.Now()}
 	if err := a.Receipts.AddReceipt(ctx, token.Document, r.ID(), r.Fields()); err != nil {
 		a.Pixels.opens.forget(name)
 		a.Count("open", http.StatusServiceUnavailable)

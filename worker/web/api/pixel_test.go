@@ -27,7 +27,7 @@ func load(t testing.TB, a *API, method, url string) *httptest.ResponseRecorder {
 func TestPixelIsAPictureThatNobodyKeeps(t *testing.T) {
 	d := diaryOf()
 	a, counted := keeping(t, d)
-	w := load(t, a, http.MethodGet, a.Pixels.tokens.URL("m1", []string{"ada@rcpt.test"}))
+	w := load(t, a, http.MethodGet, a.Pixels.tokens.URL("m1", "<x@y.test>", []string{"ada@rcpt.test"}))
 	for name, want := range map[string]string{
 		"Content-Type": "image/gif", "Content-Length": "43", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
 	} {
@@ -54,7 +54,7 @@ func TestPixelIsAPictureThatNobodyKeeps(t *testing.T) {
 func TestFirstOpenIsTheReceipt(t *testing.T) {
 	d := diaryOf()
 	a, counted := keeping(t, d)
-	one, several := a.Pixels.tokens.URL("m1", []string{"ada@rcpt.test"}), a.Pixels.tokens.URL("m1", []string{"ada@rcpt.test", "bob@rcpt.test"})
+	one, several := a.Pixels.tokens.URL("m1", "<x@y.test>", []string{"ada@rcpt.test"}), a.Pixels.tokens.URL("m1", "<x@y.test>", []string{"ada@rcpt.test", "bob@rcpt.test"})
 	for range 3 {
 		load(t, a, http.MethodGet, one)
 		load(t, a, http.MethodGet, several)
@@ -63,17 +63,21 @@ func TestFirstOpenIsTheReceipt(t *testing.T) {
 		t.Errorf("%d writes, counted %v", d.writes, counted)
 	}
 	for _, who := range []string{"ada@rcpt.test", ""} {
-		want := receipt.Receipt{Kind: receipt.Open, Recipient: who, ReadOn: noon}
+		want := receipt.Receipt{Kind: receipt.Open, Recipient: who, MessageID: "<x@y.test>", ReadOn: noon}
 		if got, ok := receipt.Stored(d.kept["m1"][want.ID()]); !ok || got != want {
 			t.Errorf("kept %v", d.kept)
 		}
+	}
+	// The document was sent again, with a Message-ID of its own.
+	if load(t, a, http.MethodGet, a.Pixels.tokens.URL("m1", "<z@y.test>", []string{"ada@rcpt.test"})); len(d.kept["m1"]) != 3 {
+		t.Errorf("kept %v", d.kept)
 	}
 }
 
 func TestOnlyAGETOfAValidTokenIsAnOpen(t *testing.T) {
 	d := diaryOf()
 	a, _ := keeping(t, d)
-	url := a.Pixels.tokens.URL("m1", []string{"ada@rcpt.test"})
+	url := a.Pixels.tokens.URL("m1", "<x@y.test>", []string{"ada@rcpt.test"})
 	for name, c := range map[string]struct {
 		method, url string
 		status      int
@@ -107,7 +111,7 @@ func TestOnlyAGETOfAValidTokenIsAnOpen(t *testing.T) {
 func TestOpenThatIsNotRecordedIsAnsweredAllTheSame(t *testing.T) {
 	d := diaryOf()
 	a, counted := keeping(t, d)
-	url := a.Pixels.tokens.URL("m1", []string{"ada@rcpt.test"})
+	url := a.Pixels.tokens.URL("m1", "<x@y.test>", []string{"ada@rcpt.test"})
 	d.err = errors.New("no")
 	if w := load(t, a, http.MethodGet, url); w.Code != http.StatusOK || counted["open 503"] != 1 {
 		t.Errorf("%d, counted %v", w.Code, counted)
@@ -124,7 +128,7 @@ func TestOpensAreBounded(t *testing.T) {
 	a, counted := keeping(t, d)
 	a.Pixels.opens.limit.SetLimit(0) // no second passes
 	for i := range maxOpens + 7 {
-		if w := load(t, a, http.MethodGet, a.Pixels.tokens.URL(fmt.Sprint("m", i), nil)); w.Code != http.StatusOK {
+		if w := load(t, a, http.MethodGet, a.Pixels.tokens.URL(fmt.Sprint("m", i), "", nil)); w.Code != http.StatusOK {
 			t.Errorf("%d", w.Code)
 		}
 	}

@@ -44,7 +44,7 @@ func denied(d dialect, cause error) *problem {
 
 // missing returns the problem of an ID that nothing has.
 func missing(d dialect) *problem {
-	p := &problem{status: http.StatusNotFound, Code: "NotFound", Message: "there is nothing with this ID"}
+	p := &problem{status: http.StatusNotFound, Code: "NotFound", Message: "there is nothing with this ID; it is the document's, which may have been deleted"}
 	if d == arm {
 		p.Code = "ResourceNotFound"
 	}

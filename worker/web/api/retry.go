@@ -21,8 +21,11 @@ type Bulk interface {
 	Operation(ctx context.Context, id string) (delivery.Snapshot, error)
 }
 
-// bulkPace is when to ask again how a bulk retry fares.
-const bulkPace = 2 * time.Second
+// When to ask again how a bulk retry fares.
+const (
+	bulkPace    = 2 * time.Second // at first
+	maxBulkPace = time.Minute
+)
 
 // accepted is what an operation is begun with.
 type accepted struct {
@@ -57,13 +60,25 @@ func (a *API) retry(ctx context.Context, c *call) (reply, error) {
 	}, nil
 }
 
+// bulkRest returns when asking again about a bulk retry makes sense: when half of
+// what is left of it will be done, if it goes on as it went so far.
+func bulkRest(o bulk.Operation) time.Duration {
+	if o.Counts.Seen <= 0 {
+		return bulkPace
+	}
+	each := o.Last.Sub(o.Started).Seconds() / float64(o.Counts.Seen)
+	left := time.Duration(each * float64(o.Total-o.Counts.Seen) / 2 * float64(time.Second))
+	return max(bulkPace, min(left, maxBulkPace))
+}
+
 // viewOfBulk returns the view of a bulk retry. What it left out with reason, as a
-// mail that waits already, is done.
+// mail that waits already, is done. Of what is to come only the documents that were
+// named are known.
 func viewOfBulk(s delivery.Snapshot) view {
 	o := bulk.ReadOperation(s)
 	v := view{
 		id: bulk.OperationID(o.ID), about: "retryMails",
-		created: o.Created, started: o.Started, last: o.Last, ended: o.Ended, percent: o.Percent(), retry: bulkPace,
+		created: o.Created, started: o.Started, last: o.Last, ended: o.Ended, percent: o.Percent(), retry: bulkRest(o),
 	}
 	switch o.State {
 	case bulk.NotStarted:
@@ -75,8 +90,11 @@ func viewOfBulk(s delivery.Snapshot) view {
 	default:
 		v.stage = failed
 	}
-	if o.Problem != nil {
-		v.fault = &fault{string(o.Problem.Code), o.Problem.Message}
+	if v.stage == failed {
+		v.fault = &fault{codeBroken, "the operation could not be worked; ask for the retry again"}
+		if p := o.Problem; p != nil && p.Code != "" && p.Message != "" {
+			v.fault = &fault{p.Code, p.Message}
+		}
 	}
 	for _, r := range o.Results {
 		part := child{name: r.ID, stage: succeeded}
@@ -84,6 +102,11 @@ func viewOfBulk(s delivery.Snapshot) view {
 			part.stage, part.fault = failed, &fault{string(r.Code), r.Message()}
 		}
 		v.children = append(v.children, part)
+	}
+	if !v.final() {
+		for _, id := range o.Request.MessageIDs[min(len(o.Results), len(o.Request.MessageIDs)):] {
+			v.children = append(v.children, child{name: id, stage: running})
+		}
 	}
 	return v
 }

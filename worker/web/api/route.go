@@ -95,14 +95,6 @@ func (a *API) table() []route {
 	}
 }
 
-// Serves reports whether a request is for one of the API's routes. It is asked
-// before the server's own mux, which would redirect //phoneNumbers/…: the client
-// has signed what it sent.
-func (a *API) Serves(r *http.Request) bool {
-	found, _ := a.find(r)
-	return found != nil
-}
-
 // find returns the route of a request and its arguments, unescaped; nil if there
 // is none.
 func (a *API) find(r *http.Request) (found *route, args map[string]string) {

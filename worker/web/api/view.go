@@ -51,6 +51,7 @@ const (
 	codeRejected = "RecipientRejected" // 5xx
 	codeDeferred = "RecipientDeferred" // 4xx, and nothing tries again
 	codeUnsure   = "RecipientUnknown"  // the reply never came
+	codeBroken   = "OperationFailed"   // a bulk retry that does not say why
 )
 
 // final reports whether the view stays as it is.
