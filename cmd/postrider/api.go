@@ -38,6 +38,7 @@ func (s *service) statusAPI() *api.API {
 		Senders:   c.Senders,
 		PublicURL: c.PublicURL,
 		Lease:     s.config.Lease,
+		Policy:    s.config.Policy,
 		Pace:      s.worker.Pace,
 		Pixels:    api.NewPixels(s.pixels),
 		Count:     countAnswers(s.registry),

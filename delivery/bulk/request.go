@@ -3,10 +3,7 @@ package bulk
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -96,18 +93,22 @@ func ReadRequest(body []byte) (Request, error) {
 
 // object reads a JSON object that has no other members than those named.
 func object(target string, text []byte, known ...string) (map[string]json.RawMessage, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	var members map[string]json.RawMessage
-	if err := decoder.Decode(&members); err != nil || members == nil {
-		return nil, fault(target, "must be a JSON object with %s", list(known))
+	decoder, members := json.NewDecoder(bytes.NewReader(text)), map[string]json.RawMessage{}
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') || !json.Valid(text) {
+		return nil, fault(target, "must be one JSON object with %s, and nothing after it", list(known))
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, fault(target, "must be one JSON object with nothing after it")
-	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if !slices.Contains(known, name) {
+	for decoder.More() {
+		token, _ := decoder.Token() // of valid JSON: a name, and then a value
+		name, _ := token.(string)
+		var member json.RawMessage
+		_ = decoder.Decode(&member)
+		switch _, there := members[name]; {
+		case !slices.Contains(known, name):
 			return nil, fault(below(target, name), "is not known; there are %s", list(known))
+		case there:
+			return nil, fault(below(target, name), "is given twice; give it once")
 		}
+		members[name] = member
 	}
 	return members, nil
 }

@@ -88,6 +88,7 @@ func New(o Options, operations Operations, mails Mails, log zerolog.Logger) *Run
 
 const (
 	look       = time.Minute      // between two looks for operations of others, give or take a quarter
+	watchful   = 10 * time.Second // while others have some, who may end before their work does
 	soon       = time.Second      // after a look that has failed
 	acceptTime = 10 * time.Second // for accepting an operation
 	goodbye    = 2 * time.Second  // for leaving an operation to another
@@ -135,7 +136,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	failures.InitialInterval, failures.MaxInterval = soon, look
 	for ctx.Err() == nil {
 		wait := time.Duration(float64(look) * (0.75 + mathrand.Float64()/2))
-		if err := r.round(ctx); err != nil && ctx.Err() == nil {
+		others, err := r.round(ctx)
+		if others {
+			wait = watchful
+		}
+		if err != nil && ctx.Err() == nil {
 			wait = failures.NextBackOff()
 			r.log.Warn().Err(err).Msg("bulk retries can't be looked for, trying again")
 		} else {
@@ -146,22 +151,34 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-// round begins to work all operations that nobody has.
-func (r *Runner) round(ctx context.Context) error {
+// round begins to work all operations that nobody has, and reports whether others
+// have some.
+func (r *Runner) round(ctx context.Context) (others bool, err error) {
 	var open []bulk.Operation
-	err := r.operations.OpenOperations(ctx, func(_ context.Context, s delivery.Snapshot) error {
+	err = r.operations.OpenOperations(ctx, func(_ context.Context, s delivery.Snapshot) error {
 		open = append(open, bulk.ReadOperation(s))
 		return nil
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, o := range open {
-		if ctx.Err() == nil && !r.mails.Now().Before(o.Lease.Expires) {
+		switch leased := r.mails.Now().Before(o.Lease.Expires); {
+		case ctx.Err() != nil:
+		case leased:
+			others = others || !r.has(o.ID)
+		default:
 			r.begin(ctx, o.ID)
 		}
 	}
-	return nil
+	return others, nil
+}
+
+// has reports whether an operation is in hand.
+func (r *Runner) has(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inHand[id]
 }
 
 // begin works an operation meanwhile, if it is not in hand, and not too many are.

@@ -565,6 +565,26 @@ func TestStopMidway(t *testing.T) {
 	}
 }
 
+// Who knows that another works an operation looks often whether it goes on.
+func TestAnotherGoesOnSoonAfterAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		s.fill(many)
+		i := begin(t, s, "a", func() int { return 0 }, nil)
+		id := i.ask(t, all)
+		synctest.Wait()
+		other := begin(t, s, "b", narrow(), nil)
+		defer other.stop()
+		time.Sleep(5 * time.Minute)
+		i.stop()
+		began := time.Now()
+		s.exactly(t, s.ended(t, id), many)
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("it stood still for %v", took)
+		}
+	})
+}
+
 // A Firestore that is away for long is waited for.
 func TestOutageIsWaitedFor(t *testing.T) {
 	for name, body := range requests() {

@@ -51,6 +51,7 @@ type Options struct {
 	Senders   []string             // who mails may be from; see [allowed]
 	PublicURL string               // as in "https://mail.example.com"; "" for what requests say
 	Lease     time.Duration        // of a claim
+	Policy    delivery.Policy      // of retries
 	Pace      func() time.Duration // how long a document waits that is found now
 	Pixels    Pixels
 	Count     func(route string, status int) // is told of every answer

@@ -64,7 +64,7 @@ func (a *API) viewOf(s delivery.Snapshot, added, now time.Time) view {
 	v := view{
 		id: s.ID, about: "sendMail", created: added, started: p.Start, last: s.UpdateTime, attempts: p.Attempts,
 	}
-	v.stage, v.ended = stageOf(p, now)
+	v.stage, v.ended = stageOf(p, a.Policy, now)
 	for _, r := range p.Recipients {
 		v.children = append(v.children, childOf(r, v.final()))
 	}
@@ -87,13 +87,16 @@ func (a *API) viewOf(s delivery.Snapshot, added, now time.Time) view {
 }
 
 // stageOf returns how far a mail has come, and when it ended. States of somebody
-// else's are left alone, so the mail waits.
-func stageOf(p delivery.Progress, now time.Time) (s stage, ended time.Time) {
+// else's are left alone, so the mail waits, as it does where policy has it tried
+// again though its worker died.
+func stageOf(p delivery.Progress, policy delivery.Policy, now time.Time) (s stage, ended time.Time) {
 	switch {
 	case p.State == delivery.Success:
 		return succeeded, p.End
 	case p.State == delivery.Error:
 		return failed, p.End
+	case p.Lapsed(now) && p.Outlives(policy):
+		return waiting, time.Time{}
 	case p.Lapsed(now):
 		return failed, p.Lease.Expires
 	case p.State == delivery.Processing:

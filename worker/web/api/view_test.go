@@ -53,6 +53,17 @@ func TestStagesAndWhenToAskAgain(t *testing.T) {
 	}
 }
 
+// With RETRY_LAPSED a mail that provably was not sent is on its way still.
+func TestLapsedMailThatIsTriedAgainWaits(t *testing.T) {
+	a := &API{Options: Options{Policy: delivery.Policy{RetryLapsed: true}, Pace: func() time.Duration { return 0 }}}
+	for phase, want := range map[string]stage{"claimed": waiting, "sending": failed, "": failed} {
+		f := delivery.Fields{"delivery": delivery.Fields{"state": "PROCESSING", "leaseExpireTime": noon, "leasePhase": phase}}
+		if got := a.viewOf(delivery.Snapshot{ID: "m1", Fields: f}, noon, noon).stage; got != want {
+			t.Errorf("%q: %v, want %v", phase, got, want)
+		}
+	}
+}
+
 func TestFailureIsToldInTheWordsOfTheDocument(t *testing.T) {
 	for name, c := range map[string]struct {
 		record delivery.Fields
