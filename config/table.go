@@ -157,7 +157,7 @@ func apiVariables() []Variable {
 	return []Variable{
 		{Group: groupAPI, Name: "API_ACCESS_KEYS", Secret: true, Meaning: "Keys that callers of the API sign with, separated by commas: base64 of at least 16 random bytes, as `openssl rand -base64 32` prints it. Any of them will do, so that one can be replaced while both are in use. If it is not set, the API is off.", ours: true},
 		{Group: groupAPI, Name: "API_SENDERS", Private: true, Meaning: "Senders that mails handed in to the API may have, separated by commas: shop@example.com for an address, example.com for all of a domain, *.example.com for those of the domains below it. If it is not set, the address of DEFAULT_FROM.", ours: true},
-		{Group: groupAPI, Name: "API_RATE", Default: "50/second", Meaning: "Requests signed with one key, for each instance, as 50/second, 600/minute or 5/30m. So many may come at once; those beyond it get 429 and are told when to come again. none for no limit.", ours: true},
+		{Group: groupAPI, Name: "API_RATE", Default: "50/second", Meaning: "Requests signed with one key, for each instance, as 50/second, 600/minute or 5/30m. So many may come at once; those beyond it get 429 and are told when to come again, one after the other. none for no limit.", ours: true},
 		{Group: groupAPI, Name: "API_PUBLIC_URL", Meaning: "Scheme and host that clients call, as https://mail.example.com, for the links in answers. It has no path, for clients sign the path they call. If it is not set, those of the request: X-Forwarded-Proto and Host.", ours: true},
 	}
 }

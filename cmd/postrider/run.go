@@ -83,13 +83,17 @@ func (s *service) serve(ctx context.Context, listener net.Listener) error {
 // lastAnswers is how long those who asked before the end are waited for.
 const lastAnswers = 2 * time.Second
 
+// maxHeader bounds the header of a request, in bytes: a token and a target have
+// less.
+const maxHeader = 32 << 10
+
 // answer serves HTTP until ctx ends, and then answers who is still waiting.
 func (s *service) answer(ctx context.Context, listener net.Listener) error {
 	handler, err := s.handler(ctx)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: maxHeader}
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)

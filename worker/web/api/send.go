@@ -49,7 +49,7 @@ func (a *API) send(ctx context.Context, c *call) (reply, error) {
 	case errors.Is(err, delivery.ErrRefused):
 		a.Log.Warn().Err(err).Msg("Firestore does not take a mail as it was handed in")
 		return k.refusal(c, refusedDocument()), nil
-	case errors.Is(err, context.DeadlineExceeded) && !k.known:
+	case errors.Is(err, context.DeadlineExceeded) && !k.given:
 		a.Log.Warn().Err(err).Msg("whether a mail was taken in is not known")
 		return k.refusal(c, unsure(k.id)), nil
 	case err != nil:
@@ -112,8 +112,8 @@ func (k key) conflict() *problem {
 	}
 }
 
-// unsure returns the problem of a mail that can't be told when it comes again, of which Firestore has not
-// said whether it took it. Azure's clients repeat a request by themselves that is
+// unsure returns the problem of a mail without a key, of which Firestore has not said
+// whether it took it: nobody could tell when it comes again. Azure's clients repeat a request by themselves that is
 // answered 408, 429 or 5xx, and would so send the mail twice: this status they
 // hand on (RFC 4918 §11.4).
 func unsure(id string) *problem {

@@ -31,7 +31,6 @@ type key struct {
 	id         string
 	given      bool   // and not made up here
 	header     string // that it was given in
-	known      bool   // the same request has it when it is sent again
 	repeatable bool   // the caller wants to know what came of the key (Repeatability-Result)
 }
 
@@ -53,10 +52,9 @@ func keyOf(c *call) (key, *problem) {
 		}
 		k.id, k.given, k.header = values[0], true, headerOperation
 	}
-	k.known = k.given || h.Get(headerTracking) != ""
 	switch {
 	case k.given:
-	case k.known:
+	case h.Get(headerTracking) != "":
 		k.id = signedUUID(h)
 	default:
 		k.id = randomUUID()
@@ -66,7 +64,7 @@ func keyOf(c *call) (key, *problem) {
 
 // checkRepeatable returns what is wrong with the pair of headers, of which one at
 // least is there. Azure wants a UUID, and so do we. It forgets a key after five
-// minutes, and refuses older ones (412): a document is not forgotten.
+// minutes, and refuses older ones (412): here it is known as long as its document is there.
 func checkRepeatable(h http.Header) *problem {
 	switch {
 	case h.Get(headerFirst) == "":

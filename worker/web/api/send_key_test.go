@@ -194,7 +194,7 @@ func TestTroubleWithTheStore(t *testing.T) {
 	}{
 		"away":                           {&shelf{fail: errors.New("away")}, nil, http.StatusServiceUnavailable, "ServiceUnavailable"},
 		"no answer, and a key":           {&shelf{mute: unanswered}, []string{headerOperation, "a"}, http.StatusServiceUnavailable, "ServiceUnavailable"},
-		"no answer, and a known request": {&shelf{mute: unanswered}, []string{headerTracking, "a"}, http.StatusServiceUnavailable, "ServiceUnavailable"},
+		"no answer, and a request ID":    {&shelf{mute: unanswered}, []string{headerTracking, "a"}, http.StatusFailedDependency, "OutcomeUnknown"}, // it may be signed anew
 		"no answer, and no key":          {&shelf{mute: unanswered}, nil, http.StatusFailedDependency, "OutcomeUnknown"},
 		"own earlier write":              {&shelf{mute: delivery.ErrConflict}, nil, http.StatusAccepted, ""},
 		"refused":                        {&shelf{fail: errors.Join(delivery.ErrRefused, errors.New("index"))}, nil, http.StatusBadRequest, "InvalidRequest"},
