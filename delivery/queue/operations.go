@@ -109,7 +109,7 @@ func (q *Queue) OpenOperations(ctx context.Context, found func(context.Context, 
 	query := q.operations().query()
 	query.Where = where(fieldOpen, pb.StructuredQuery_FieldFilter_EQUAL, &pb.Value{ValueType: &pb.Value_BooleanValue{BooleanValue: true}})
 	query.Select = projection("leaseExpireTime")
-	open, err := q.openOperations(ctx, query)
+	open, err := q.findBelow(ctx, q.stateName(), query)
 	if err != nil {
 		return fmt.Errorf("find open operations: %w", advised(err))
 	}
@@ -119,19 +119,6 @@ func (q *Queue) OpenOperations(ctx context.Context, found func(context.Context, 
 		}
 	}
 	return nil
-}
-
-func (q *Queue) openOperations(ctx context.Context, query *pb.StructuredQuery) ([]*pb.Document, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	stream, err := q.client.RunQuery(q.routed(ctx), &pb.RunQueryRequest{
-		Parent:    q.stateName(),
-		QueryType: &pb.RunQueryRequest_StructuredQuery{StructuredQuery: query},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return documents(q.clock, stream.Recv, (*pb.RunQueryResponse).GetDocument)
 }
 
 // timed is a message of a stream that says when it is of.

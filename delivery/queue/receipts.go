@@ -2,9 +2,7 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	pb "cloud.google.com/go/firestore/apiv1/firestorepb"
@@ -118,18 +116,5 @@ func (q *Queue) findBelow(ctx context.Context, parent string, query *pb.Structur
 	if err != nil {
 		return nil, err
 	}
-	var found []*pb.Document
-	for {
-		response, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return found, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		q.clock.heard(response.GetReadTime())
-		if d := response.GetDocument(); d != nil {
-			found = append(found, d)
-		}
-	}
+	return documents(q.clock, stream.Recv, (*pb.RunQueryResponse).GetDocument)
 }

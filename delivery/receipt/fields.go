@@ -15,7 +15,7 @@ const maxValue = 998
 
 // notification reads a notification's fields (RFC 8098 §3.2).
 func notification(h textproto.Header) (n Notification, err error) {
-	if err := n.readDisposition(h); err != nil {
+	if err := checkDisposition(h); err != nil {
 		return Notification{}, err
 	}
 	id, err := value(h, "Original-Message-ID", true)
@@ -50,31 +50,23 @@ func value(h textproto.Header, name string, required bool) (string, error) {
 	return text, nil
 }
 
-// readDisposition reads a disposition (RFC 8098 §3.2.6):
-// action-mode/sending-mode; type/modifier, modifier.
-func (n *Notification) readDisposition(h textproto.Header) error {
+// checkDisposition returns nil if a disposition (RFC 8098 §3.2.6) says that somebody
+// has seen the mail: action-mode/sending-mode; displayed/modifier, modifier.
+func checkDisposition(h textproto.Header) error {
 	text, err := value(h, "Disposition", true)
 	if err != nil {
 		return err
 	}
-	mode, rest, ok := strings.Cut(strings.ToLower(text), ";")
+	_, rest, ok := strings.Cut(strings.ToLower(text), ";")
 	if !ok {
 		return &Fault{"Disposition", "is not of the form manual-action/MDN-sent-manually; displayed (RFC 8098 §3.2.6)"}
 	}
-	action, _, _ := strings.Cut(mode, "/")
-	n.Automatic = strings.TrimSpace(action) == "automatic-action"
 	kind, modifiers, _ := strings.Cut(rest, "/")
-	n.Disposition = Disposition(strings.TrimSpace(kind))
-	for m := range strings.SplitSeq(modifiers, ",") {
-		if m = strings.TrimSpace(m); m != "" {
-			n.Modifiers = append(n.Modifiers, m)
-		}
-	}
-	if n.Disposition != Displayed {
+	if strings.TrimSpace(kind) != "displayed" {
 		return &Fault{"Disposition", "is not displayed: of a mail that was deleted, dispatched or processed nobody knows whether it was read; leave this notification out"}
 	}
-	for _, m := range n.Modifiers {
-		if m == "error" || m == "failure" { // the latter of RFC 2298
+	for m := range strings.SplitSeq(modifiers, ",") {
+		if m = strings.TrimSpace(m); m == "error" || m == "failure" { // the latter of RFC 2298
 			return &Fault{"Disposition", "says that the mail could not be displayed (" + m + "); leave this notification out"}
 		}
 	}

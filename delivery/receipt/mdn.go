@@ -24,23 +24,12 @@ const (
 	maxParts  = 10  // of a report; it has three (RFC 6522 §3)
 )
 
-// Disposition is what became of a mail at its reader's (RFC 8098 §3.2.6.2), in
-// lower case.
-type Disposition string
-
-// Displayed is the only disposition that says somebody has seen the mail: one that
-// was deleted, dispatched or processed may or may not have been.
-const Displayed Disposition = "displayed"
-
 // Notification is a message disposition notification (RFC 8098 §3.2) that says a
 // mail was displayed. No text in it has line breaks or other control characters.
 type Notification struct {
-	OriginalMessageID string // of the mail, in angle brackets
-	FinalRecipient    string // who has read it: an address, its domain in lower case
-	OriginalRecipient string // whom the sender wrote to, likewise; "" if it does not say
-	Disposition       Disposition
-	Modifiers         []string  // of the disposition, in lower case
-	Automatic         bool      // the mail program did it by itself, as the reader has set it up once
+	OriginalMessageID string    // of the mail, in angle brackets
+	FinalRecipient    string    // who has read it: an address, its domain in lower case
+	OriginalRecipient string    // whom the sender wrote to, likewise; "" if it does not say
 	Date              time.Time // of the report it came in, UTC; zero if not known
 }
 

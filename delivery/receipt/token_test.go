@@ -163,8 +163,10 @@ func TestReceiptIDTellsKindRecipientAndMessage(t *testing.T) {
 		t.Errorf("%s, %s", first.ID(), again.ID())
 	}
 	for _, other := range []Receipt{
-		{Kind: Open, Recipient: "ada@rcpt.test", MessageID: "<a@b>"}, {Kind: MDN, Recipient: "bob@rcpt.test", MessageID: "<a@b>"},
-		{Kind: MDN, MessageID: "<a@b>"}, {Kind: MDN, Recipient: "ada@rcpt.test", MessageID: "<c@b>"},
+		{Kind: Open, Recipient: "ada@rcpt.test", MessageID: "<a@b>"},
+		{Kind: MDN, Recipient: "bob@rcpt.test", MessageID: "<a@b>"},
+		{Kind: MDN, MessageID: "<a@b>"},
+		{Kind: MDN, Recipient: "ada@rcpt.test", MessageID: "<c@b>"},
 	} {
 		if other.ID() == first.ID() {
 			t.Errorf("%+v has the same ID", other)

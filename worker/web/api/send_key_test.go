@@ -192,12 +192,12 @@ func TestTroubleWithTheStore(t *testing.T) {
 		want    int
 		code    string
 	}{
-		"away":                           {&shelf{fail: errors.New("away")}, nil, http.StatusServiceUnavailable, "ServiceUnavailable"},
-		"no answer, and a key":           {&shelf{mute: unanswered}, []string{headerOperation, "a"}, http.StatusServiceUnavailable, "ServiceUnavailable"},
-		"no answer, and a request ID":    {&shelf{mute: unanswered}, []string{headerTracking, "a"}, http.StatusFailedDependency, "OutcomeUnknown"}, // it may be signed anew
-		"no answer, and no key":          {&shelf{mute: unanswered}, nil, http.StatusFailedDependency, "OutcomeUnknown"},
-		"own earlier write":              {&shelf{mute: delivery.ErrConflict}, nil, http.StatusAccepted, ""},
-		"refused":                        {&shelf{fail: errors.Join(delivery.ErrRefused, errors.New("index"))}, nil, http.StatusBadRequest, "InvalidRequest"},
+		"away":                        {&shelf{fail: errors.New("away")}, nil, http.StatusServiceUnavailable, "ServiceUnavailable"},
+		"no answer, and a key":        {&shelf{mute: unanswered}, []string{headerOperation, "a"}, http.StatusServiceUnavailable, "ServiceUnavailable"},
+		"no answer, and a request ID": {&shelf{mute: unanswered}, []string{headerTracking, "a"}, http.StatusFailedDependency, "OutcomeUnknown"}, // it may be signed anew
+		"no answer, and no key":       {&shelf{mute: unanswered}, nil, http.StatusFailedDependency, "OutcomeUnknown"},
+		"own earlier write":           {&shelf{mute: delivery.ErrConflict}, nil, http.StatusAccepted, ""},
+		"refused":                     {&shelf{fail: errors.Join(delivery.ErrRefused, errors.New("index"))}, nil, http.StatusBadRequest, "InvalidRequest"},
 	} {
 		answer, body := post(t, sending(c.store), emailGA, read(t, "2023-least"), c.headers...)
 		fault, _ := body["error"].(map[string]any)

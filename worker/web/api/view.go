@@ -26,7 +26,7 @@ type view struct {
 	started  time.Time // zero if nothing was begun
 	last     time.Time // when it last changed
 	ended    time.Time // zero if it has not
-	percent  int       // settled children of all; 100 once it has ended
+	percent  int       // settled children of all; 100 once a mail has ended
 	children []child   // recipients of a mail, documents of a bulk retry
 	attempts int64     // that have ended; 0 for a bulk retry
 	fault    *fault    // why it failed; nil if it did not
@@ -147,9 +147,4 @@ func percent(v view) int {
 // again as the attempt has gone on, and never beyond the lease's end.
 func patience(rest, lease time.Duration) time.Duration {
 	return min(max(lease-rest, time.Second), rest)
-}
-
-// String returns the stage's name, for tests.
-func (s stage) String() string {
-	return [...]string{"waiting", "running", "succeeded", "failed"}[s]
 }

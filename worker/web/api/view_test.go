@@ -21,6 +21,11 @@ func at(record delivery.Fields) view {
 	return a.viewOf(delivery.Snapshot{ID: "m1", Fields: f, UpdateTime: noon.Add(-time.Second)}, noon.Add(-time.Hour), noon)
 }
 
+// String returns the stage's name.
+func (s stage) String() string {
+	return [...]string{"waiting", "running", "succeeded", "failed"}[s]
+}
+
 func TestStagesAndWhenToAskAgain(t *testing.T) {
 	claimed := func(rest time.Duration) delivery.Fields {
 		return delivery.Fields{"state": "PROCESSING", "leaseExpireTime": noon.Add(rest)}
