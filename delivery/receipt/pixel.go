@@ -5,7 +5,7 @@ import "errors"
 // Pixels makes the URLs of pixels, and reads them. It is safe for concurrent use.
 type Pixels struct {
 	base string
-	keys []Key
+	keys []tokenKey
 }
 
 // NewPixels returns the pixels below a public URL without a slash at its end, as in
@@ -15,7 +15,7 @@ type Pixels struct {
 func NewPixels(base string, access [][]byte) (*Pixels, error) {
 	p := &Pixels{base: base}
 	for _, secret := range access {
-		key, err := DeriveKey(secret)
+		key, err := deriveKey(secret)
 		if err != nil {
 			return nil, err
 		}
@@ -34,7 +34,7 @@ func (p *Pixels) URL(document, messageID string, recipients []string) string {
 	if len(recipients) == 1 {
 		t.Recipient = recipients[0]
 	}
-	token := Sign(p.keys[0], t)
+	token := sign(p.keys[0], t)
 	if token == "" {
 		return ""
 	}
@@ -42,4 +42,4 @@ func (p *Pixels) URL(document, messageID string, recipients []string) string {
 }
 
 // Verify returns what the token in a URL says, if it is one of these pixels'.
-func (p *Pixels) Verify(token string) (Token, bool) { return Verify(p.keys, token) }
+func (p *Pixels) Verify(token string) (Token, bool) { return verify(p.keys, token) }

@@ -29,16 +29,16 @@ const (
 // purpose keeps a pixel's key apart from all others derived of an access key.
 const purpose = "postrider pixel token v1"
 
-// Key makes and checks tokens. Whatever prints it prints [secret].
-type Key struct {
+// tokenKey makes and checks tokens. Whatever prints it prints [secret].
+type tokenKey struct {
 	mac    [sha256.Size]byte
 	cipher [32]byte // AES-256
 }
 
-// DeriveKey returns the key for tokens that belongs to an access key (HKDF-SHA256,
+// deriveKey returns the key for tokens that belongs to an access key (HKDF-SHA256,
 // RFC 5869): who learns one of them does not know the other.
-func DeriveKey(access []byte) (Key, error) {
-	var k Key
+func deriveKey(access []byte) (tokenKey, error) {
+	var k tokenKey
 	derived, err := hkdf.Key(sha256.New, access, nil, purpose, len(k.mac)+len(k.cipher))
 	if err != nil {
 		return k, fmt.Errorf("derive the key for pixels: %w", err)
@@ -48,17 +48,17 @@ func DeriveKey(access []byte) (Key, error) {
 }
 
 // Format prints [secret] for every verb.
-func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
+func (tokenKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret]") }
 
 // MarshalText returns [secret]; encoding/json uses it.
-func (Key) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
+func (tokenKey) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
-// Sign returns a token in base64url (RFC 4648 §5, no padding): an HMAC-SHA256 of
+// sign returns a token in base64url (RFC 4648 §5, no padding): an HMAC-SHA256 of
 // what it says, and what it says in AES-CTR with the HMAC for its nonce, as in RFC
 // 5297. It is in URLs, which are logged on the way, and an address must not be.
 // The same token is always the same text. One without a document, or larger than a
 // document's ID and an address can be, has none: "".
-func Sign(k Key, t Token) string {
+func sign(k tokenKey, t Token) string {
 	if t.Document == "" || len(t.Document) > maxDocument || len(t.MessageID) > maxText || len(t.Recipient) > maxText {
 		return ""
 	}
@@ -69,9 +69,9 @@ func Sign(k Key, t Token) string {
 	return base64.RawURLEncoding.EncodeToString(append(tag, k.crypt(tag, text)...))
 }
 
-// Verify returns what a token says if one of the keys has made it. It takes as long
+// verify returns what a token says if one of the keys has made it. It takes as long
 // for a wrong token as for a right one of the same length.
-func Verify(keys []Key, s string) (Token, bool) {
+func verify(keys []tokenKey, s string) (Token, bool) {
 	if len(s) > maxToken {
 		return Token{}, false
 	}
@@ -107,14 +107,14 @@ func cutText(b []byte) (text string, rest []byte, ok bool) {
 	return string(b[:length]), b[length:], true
 }
 
-func (k Key) tag(text []byte) []byte {
+func (k tokenKey) tag(text []byte) []byte {
 	h := hmac.New(sha256.New, k.mac[:])
 	h.Write(text)
 	return h.Sum(nil)[:tagSize]
 }
 
 // crypt encrypts a text, or decrypts it: CTR mode is the same both ways.
-func (k Key) crypt(tag, text []byte) []byte {
+func (k tokenKey) crypt(tag, text []byte) []byte {
 	block, err := aes.NewCipher(k.cipher[:])
 	if err != nil {
 		return nil // never: a key of 32 bytes is always one

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-func keyOf(t testing.TB, secret string) Key {
+func keyOf(t testing.TB, secret string) tokenKey {
 	t.Helper()
-	k, err := DeriveKey([]byte(secret))
+	k, err := deriveKey([]byte(secret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,15 +28,15 @@ func TestTokensComeBackAsTheyWere(t *testing.T) {
 		{"straße/\x00\xff?#", "x y", "jöe@bär.test"},
 		{strings.Repeat("€", 500), strings.Repeat("m", maxText), strings.Repeat("a", maxText)},
 	} {
-		s := Sign(k, want)
-		got, ok := Verify([]Key{keyOf(t, "another"), k}, s)
+		s := sign(k, want)
+		got, ok := verify([]tokenKey{keyOf(t, "another"), k}, s)
 		if !ok || got != want {
 			t.Errorf("%.40q: got %+v, %v", want, got, ok)
 		}
 		if url.PathEscape(s) != s || len(s) > maxToken {
 			t.Errorf("%q does not go into a URL as it is", s)
 		}
-		if s != Sign(k, want) {
+		if s != sign(k, want) {
 			t.Error("the same token is not the same text")
 		}
 	}
@@ -44,7 +44,7 @@ func TestTokensComeBackAsTheyWere(t *testing.T) {
 
 // The URL is seen by whoever keeps a log on the way.
 func TestTokenTellsNobodyWhoReads(t *testing.T) {
-	raw, err := base64.RawURLEncoding.DecodeString(Sign(keyOf(t, "k"), Token{"m1", "<x@y.test>", "ada@rcpt.test"}))
+	raw, err := base64.RawURLEncoding.DecodeString(sign(keyOf(t, "k"), Token{"m1", "<x@y.test>", "ada@rcpt.test"}))
 	if err != nil || strings.Contains(string(raw), "ada") || strings.Contains(string(raw), "m1") {
 		t.Errorf("%q, %v", raw, err)
 	}
@@ -52,31 +52,31 @@ func TestTokenTellsNobodyWhoReads(t *testing.T) {
 
 func TestAnythingElseIsNoToken(t *testing.T) {
 	k := keyOf(t, "k")
-	s := Sign(k, Token{"m1", "<x@y.test>", "ada@rcpt.test"})
-	if _, ok := Verify([]Key{keyOf(t, "K")}, s); ok {
+	s := sign(k, Token{"m1", "<x@y.test>", "ada@rcpt.test"})
+	if _, ok := verify([]tokenKey{keyOf(t, "K")}, s); ok {
 		t.Error("made with another key")
 	}
-	if _, ok := Verify(nil, s); ok {
+	if _, ok := verify(nil, s); ok {
 		t.Error("no keys")
 	}
 	for i := range s {
 		for _, c := range []byte("AQgw_") {
 			other := s[:i] + string(c) + s[i+1:]
-			if _, ok := Verify([]Key{k}, other); ok && other != s {
+			if _, ok := verify([]tokenKey{k}, other); ok && other != s {
 				t.Errorf("changed at %d", i)
 			}
 		}
-		if _, ok := Verify([]Key{k}, s[:i]); ok {
+		if _, ok := verify([]tokenKey{k}, s[:i]); ok {
 			t.Errorf("cut at %d", i)
 		}
 	}
 	for _, other := range []string{s + "A", s + "=", s + "\n", s[:8] + "\n" + s[8:], strings.Repeat("A", maxToken+1)} {
-		if _, ok := Verify([]Key{k}, other); ok {
+		if _, ok := verify([]tokenKey{k}, other); ok {
 			t.Errorf("%.60q", other)
 		}
 	}
 	for _, none := range []Token{{}, {"", "", "a@b.c"}, {strings.Repeat("m", 1501), "", ""}, {"m", "", strings.Repeat("a", maxText+1)}, {"m", strings.Repeat("a", maxText+1), ""}} {
-		if got := Sign(k, none); got != "" {
+		if got := sign(k, none); got != "" {
 			t.Errorf("%.40q: %q", none, got)
 		}
 	}
@@ -86,12 +86,12 @@ func FuzzVerify(f *testing.F) {
 	f.Add("m1", "<x@y.test>", "ada@rcpt.test", "")
 	f.Fuzz(func(t *testing.T, document, message, recipient, foreign string) {
 		k := keyOf(t, "k")
-		if s := Sign(k, Token{document, message, recipient}); s != "" {
-			if got, ok := Verify([]Key{k}, s); !ok || got != (Token{document, message, recipient}) {
+		if s := sign(k, Token{document, message, recipient}); s != "" {
+			if got, ok := verify([]tokenKey{k}, s); !ok || got != (Token{document, message, recipient}) {
 				t.Errorf("%q, %q: %+v", document, recipient, got)
 			}
 		}
-		if got, ok := Verify([]Key{k}, foreign); ok && Sign(k, got) != foreign {
+		if got, ok := verify([]tokenKey{k}, foreign); ok && sign(k, got) != foreign {
 			t.Errorf("%q is a second text for %+v", foreign, got)
 		}
 	})
@@ -99,7 +99,7 @@ func FuzzVerify(f *testing.F) {
 
 func TestKeysAreNotPrinted(t *testing.T) {
 	k := keyOf(t, "k")
-	if got := fmt.Sprintf("%v %+v %#v %x %d", k, k, []Key{k}, k, &k); strings.Count(got, "[secret]") != 5 || len(got) > 80 {
+	if got := fmt.Sprintf("%v %+v %#v %x %d", k, k, []tokenKey{k}, k, &k); strings.Count(got, "[secret]") != 5 || len(got) > 80 {
 		t.Error(got)
 	}
 }
@@ -127,7 +127,7 @@ func TestPixelNamesTheOnlyRecipient(t *testing.T) {
 			t.Errorf("%v: %+v, %v", c.to, got, ok)
 		}
 	}
-	if got, ok := old.Verify(Sign(both.keys[0], Token{"m1", "", ""})); ok {
+	if got, ok := old.Verify(sign(both.keys[0], Token{"m1", "", ""})); ok {
 		t.Errorf("a token of a key that is not configured: %+v", got)
 	}
 	if got := old.URL("", "", nil); got != "" {

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Tolerance is how far the date of a signed request may be from the server's time,
+// tolerance is how far the date of a signed request may be from the server's time,
 // before and after.
-const Tolerance = 5 * time.Minute
+const tolerance = 5 * time.Minute
 
 const hashHeader = "x-ms-content-sha256"
 
@@ -122,7 +122,7 @@ func authorization(h http.Header) (dateHeader string, signature []byte, err erro
 }
 
 // dated returns the date that was signed, as it is written. It may be as old or as
-// early as [Tolerance].
+// early as [tolerance].
 func dated(h http.Header, name string, now time.Time) (string, error) {
 	value, err := one(h, name)
 	if err != nil {
@@ -132,7 +132,7 @@ func dated(h http.Header, name string, now time.Time) (string, error) {
 	if err != nil {
 		return "", denied("the header %s is not a date: write it as %s", name, http.TimeFormat)
 	}
-	if skew := date.Sub(now); skew < -Tolerance || skew > Tolerance {
+	if skew := date.Sub(now); skew < -tolerance || skew > tolerance {
 		return "", denied("the header %s is more than ±5 minutes away from the server's time, which is %s: set the clock", name, now.UTC().Format(http.TimeFormat))
 	}
 	return value, nil

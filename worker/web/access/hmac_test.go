@@ -247,10 +247,10 @@ func TestTheDateMayBeFiveMinutesOff(t *testing.T) {
 		now time.Time
 		ok  bool
 	}{
-		"late":       {testNow.Add(Tolerance), true},
-		"too late":   {testNow.Add(Tolerance + 1), false},
-		"early":      {testNow.Add(-Tolerance), true},
-		"too early":  {testNow.Add(-Tolerance - 1), false},
+		"late":       {testNow.Add(tolerance), true},
+		"too late":   {testNow.Add(tolerance + 1), false},
+		"early":      {testNow.Add(-tolerance), true},
+		"too early":  {testNow.Add(-tolerance - 1), false},
 		"other zone": {testNow.In(time.FixedZone("", 7200)), true},
 	} {
 		got, err := whole(testKeys(t), signed(t, "GET", "/", "h", "").request(t), nil, c.now)

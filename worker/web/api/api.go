@@ -15,9 +15,9 @@ import (
 	"postrider/worker/web/access"
 )
 
-// MaxBody bounds the body of a request, in bytes: a document of Firestore's has
+// maxBody bounds the body of a request, in bytes: a document of Firestore's has
 // 1 MiB at most, and attachments come in base64.
-const MaxBody = 2 << 20
+const maxBody = 2 << 20
 
 // bodyTime bounds how long the body of a request may take to arrive.
 const bodyTime = 30 * time.Second
@@ -149,8 +149,8 @@ func (a *API) permit(found *route, r *http.Request, caller access.Caller, now ti
 // room waits for room for a request's body. Free gives it back.
 func (a *API) room(r *http.Request) (free func(), err error) {
 	n := r.ContentLength
-	if n < 0 || n > MaxBody {
-		n = MaxBody
+	if n < 0 || n > maxBody {
+		n = maxBody
 	}
 	if n == 0 {
 		return func() {}, nil
@@ -179,16 +179,16 @@ func (a *API) caller(found *route, r *http.Request, now time.Time) (access.Calle
 // to read why.
 func discard(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
-	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, MaxBody))         // what is too large cuts itself off
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))         // what is too large cuts itself off
 }
 
 // body reads a request's.
 func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return nil, tooLarge(MaxBody, "a mail has to fit into a document of Firestore's, of 1 MiB: send links to large files")
+		return nil, tooLarge(maxBody, "a mail has to fit into a document of Firestore's, of 1 MiB: send links to large files")
 	}
 	if err != nil {
 		return nil, &problem{status: http.StatusRequestTimeout, Code: "RequestTimeout", Message: "the body did not arrive in full"}

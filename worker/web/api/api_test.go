@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -150,8 +151,8 @@ func TestChecksComeInOrder(t *testing.T) {
 		"empty version":           {signed(t, "GET", "/emails/m1/status?api-version=", ""), "400 MissingApiVersionParameter"},
 		"version of another time": {signed(t, "GET", "/emails/m1/status?api-version=2020-01-01", ""), "400 UnsupportedApiVersionValue"},
 		"version of another":      {signed(t, "GET", "/phoneNumbers/operations/m1?api-version="+email2021, ""), "400 UnsupportedApiVersionValue"},
-		"body too large":          {signed(t, "POST", "/emails:send?api-version="+email2021, strings.Repeat("x", MaxBody+1)), "413 RequestBodyTooLarge"},
-		"forged and too large":    {request(t, "POST", "/emails:send?api-version="+email2021, strings.Repeat("x", MaxBody+1)), "401 Denied"},
+		"body too large":          {signed(t, "POST", "/emails:send?api-version="+email2021, strings.Repeat("x", maxBody+1)), "413 RequestBodyTooLarge"},
+		"forged and too large":    {request(t, "POST", "/emails:send?api-version="+email2021, strings.Repeat("x", maxBody+1)), "401 Denied"},
 		"unknown":                 {signed(t, "GET", "/emails/no/status?api-version="+email2021, ""), "404 NotFound"},
 		"unknown to ARM":          {borne(t, "GET", armPath+"no"+armQuery, "management"), "404 ResourceNotFound"},
 		"no such route":           {signed(t, "GET", "/emails/m1", ""), "404 NotFound"},
@@ -389,6 +390,22 @@ func TestBulkRetryIsAcceptedAndFollowed(t *testing.T) {
 	}
 }
 
+// twisted returns a body that is JSON still, with something else in the place of one
+// of its values, or with a member twice.
+func twisted(random *rand.Rand, body string) string {
+	values := []string{`null`, `0`, `-1e300`, `true`, `""`, `"x"`, `"\u0000\ud800"`, `[]`, `[null]`, `{}`, `{"a":{"a":[]}}`, `"0001-01-01T00:00:00Z"`}
+	value := values[random.IntN(len(values))]
+	places := regexp.MustCompile(`"[^"]*":`).FindAllStringIndex(body, -1)
+	if len(places) == 0 {
+		return value
+	}
+	at := places[random.IntN(len(places))]
+	if random.IntN(2) == 0 {
+		return body[:at[1]] + value + `,` + body[at[0]:]
+	}
+	return body[:at[1]] + value + `,"instead":` + body[at[1]:]
+}
+
 // Whatever comes, signed or not, the answer is no 5xx.
 func TestRandomRequestsAreAnswered(t *testing.T) {
 	const seed = 20261122
@@ -414,9 +431,12 @@ func TestRandomRequestsAreAnswered(t *testing.T) {
 			armPath[1:]+"m1", "chat/threads/m1/readReceipts", "receipts/mdn", "mail/m1", "o/abc.gif", "emails/%00/status", "mail/__retry-x__", "operations/%2F")
 		target += "?api-version=" + pick(email2021, email2023, emailGA, phoneVersion, armVersion, chat2024, "", "x") + pick("", "&maxPageSize=-1", "&skip=99999999999999999999", "&maxPageSize=2&skip=1", "&%ff", "&a;b")
 		body := pick(bodies...)
-		if n := len(body); n > 0 && random.IntN(2) == 0 {
+		switch n := len(body); {
+		case n > 0 && random.IntN(3) == 0:
 			at := random.IntN(n)
 			body = body[:at] + junk() + body[min(n, at+random.IntN(4)):]
+		case random.IntN(2) == 0:
+			body = twisted(random, body)
 		}
 		var r *http.Request
 		switch random.IntN(3) {

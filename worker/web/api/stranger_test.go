@@ -33,7 +33,7 @@ func TestAStrangersBodyIsReadAndNotKept(t *testing.T) {
 		"not signed": request(t, "POST", "/emails:send?api-version="+email2021, ""),
 		"no token":   request(t, "GET", armPath+"m1"+armQuery, ""),
 	} {
-		s := &sink{left: MaxBody}
+		s := &sink{left: maxBody}
 		r.Body = s
 		if got := newOffice().code(t, r); !strings.HasPrefix(got, "401") {
 			t.Errorf("%s: %s", name, got)
@@ -84,9 +84,9 @@ func TestBodiesWaitForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffice()
 		big := func() *http.Request {
-			return signed(t, "POST", "/emails:send?api-version="+email2021, strings.Repeat("x", MaxBody))
+			return signed(t, "POST", "/emails:send?api-version="+email2021, strings.Repeat("x", maxBody))
 		}
-		_ = o.bodies.Acquire(t.Context(), maxBodies-MaxBody+1)
+		_ = o.bodies.Acquire(t.Context(), maxBodies-maxBody+1)
 		if got := o.code(t, big()); got != "503 ServiceUnavailable" {
 			t.Errorf("without room: %s", got)
 		}
