@@ -110,6 +110,11 @@ func either(ctx, limit context.Context) (both context.Context, stop func()) {
 	both, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	offCaller := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	offLimit := context.AfterFunc(limit, func() { cancel(context.Cause(limit)) })
+	for _, one := range []context.Context{ctx, limit} { // what is over already is so now, and not soon
+		if one.Err() != nil {
+			cancel(context.Cause(one))
+		}
+	}
 	return both, func() {
 		offCaller()
 		offLimit()
