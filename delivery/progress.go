@@ -36,7 +36,7 @@ func ReadProgress(doc Fields) Progress {
 	if len(list) == 0 {
 		p.Recipients = listed(info)
 	}
-	if !p.State.Final() && !p.Series.Open() {
+	if !p.State.Final() && !p.Series.Open() && p.NextAttempt.IsZero() {
 		for i := range p.Recipients {
 			p.Recipients[i] = Recipient{Address: p.Recipients[i].Address, Status: Deferred}
 		}

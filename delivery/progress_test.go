@@ -23,6 +23,7 @@ func TestProgressTellsWhatHasBecomeOfEachRecipient(t *testing.T) {
 		"sent by the extension":        {Fields{"state": "SUCCESS", "info": lists}, []Recipient{{Address: "a@x.test", Status: Accepted}, {Address: "c@x.test", Status: Rejected}, {Address: "b@x.test", Status: Deferred}}},
 		"goes on":                      {Fields{"state": "PENDING", "recipients": told, "retry": open}, []Recipient{a, b}},
 		"goes on, claimed":             {Fields{"state": "PROCESSING", "recipients": told, "retry": open}, []Recipient{a, b}},
+		"tried again at a time":        {Fields{"state": "PENDING", "recipients": told, "nextAttemptTime": time.Unix(1, 0)}, []Recipient{a, b}},
 		"wanted again from the start":  {Fields{"state": "RETRY", "recipients": told}, []Recipient{{Address: "a@x.test", Status: Deferred}, {Address: "b@x.test", Status: Deferred}}},
 		"claimed again from the start": {Fields{"state": "PROCESSING", "info": lists}, []Recipient{{Address: "a@x.test", Status: Deferred}, {Address: "c@x.test", Status: Deferred}, {Address: "b@x.test", Status: Deferred}}},
 		"nobody known":                 {Fields{"state": "PENDING"}, nil},
