@@ -152,7 +152,11 @@ func (r *reader) baseURL(name string) string {
 		return ""
 	}
 	u, err := url.Parse(v)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(v, "?#%") {
+	if strings.Contains(v, "@") {
+		r.fault(name, "has a user in it, which may be a secret", remedy)
+		return ""
+	}
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(v, "?#%") {
 		r.fault(name, "is "+quote(v), remedy)
 		return ""
 	}

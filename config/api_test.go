@@ -88,11 +88,17 @@ func TestThePublicURLHasNoPath(t *testing.T) {
 	}
 	for _, in := range []string{
 		"mail.example.com", "mail.example.com:443", "ftp://mail.example.com", "https://mail.example.com/api", "https://mail.example.com/%2f",
-		"https://mail.example.com?", "https://mail.example.com?a=1", "https://mail.example.com/#a", "https://me:pw@mail.example.com",
+		"https://mail.example.com?", "https://mail.example.com?a=1", "https://mail.example.com/#a",
 		"https://", "https:", "https:///", "https://:443", "https://a b", "https://a..b", "https://h:0x1", "https://h:65536", "//h",
 		"https://[fe80::1%25eth0]", "https://[::1", "https:mail.example.com",
 	} {
 		wrong{env("API_ACCESS_KEYS", apiKey("a", 16), "API_PUBLIC_URL", in), "API_PUBLIC_URL is " + fmt.Sprintf("%q", in)}.check(t, in)
+	}
+	for _, in := range []string{"https://me:hunter2@mail.example.com", "https://hunter2@h", "https://me:hunter2%@h", "me:hunter2@h"} {
+		_, err := load(env("API_ACCESS_KEYS", apiKey("a", 16), "API_PUBLIC_URL", in))
+		if err == nil || !strings.Contains(err.Error(), "API_PUBLIC_URL has a user in it") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", in, err)
+		}
 	}
 }
 

@@ -19,9 +19,6 @@ import (
 // 1 MiB at most, and attachments come in base64.
 const maxBody = 2 << 20
 
-// bodyTime bounds how long the body of a request may take to arrive.
-const bodyTime = 30 * time.Second
-
 // How large the bodies may be that are worked on at a time, in bytes, and how long
 // one waits for room. Each takes four or five times its size until it is stored.
 const (
@@ -178,14 +175,11 @@ func (a *API) caller(found *route, r *http.Request, now time.Time) (access.Calle
 // discard throws a body away as it comes: who is cut off while it sends does not get
 // to read why.
 func discard(w http.ResponseWriter, r *http.Request) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
-	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody))         // what is too large cuts itself off
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxBody)) // what is too large cuts itself off
 }
 
-// body reads a request's.
+// body reads a request's. The server has set how long it may take to arrive.
 func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	connection := http.NewResponseController(w)
-	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // only a test's has none
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, tooLarge(maxBody, "a mail has to fit into a document of Firestore's, of 1 MiB: send links to large files")
@@ -194,7 +188,7 @@ func (a *API) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, &problem{status: http.StatusRequestTimeout, Code: "RequestTimeout", Message: "the body did not arrive in full"}
 	}
 	// A deadline that passes from here on would look as if the caller had hung up.
-	_ = connection.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // only a test's has none
 	return body, nil
 }
 
